@@ -1,0 +1,1 @@
+"""The science: arrays, tables and paths. Imports no Dagster."""

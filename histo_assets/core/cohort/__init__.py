@@ -1,0 +1,1 @@
+"""Readers, identifiers, pairing, selection and the donor split."""

@@ -1,0 +1,1 @@
+"""Where slides come from."""

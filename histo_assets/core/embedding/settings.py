@@ -1,0 +1,16 @@
+"""What a study decides about embeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from histo_assets.core.files import Settings
+
+
+class EmbeddingSettings(Settings):
+    """How tiles go through the network: batch of tiles, and `bfloat16` or `float32` arithmetic."""
+
+    batch_size: int = Field(default=64, ge=1)
+    precision: Literal["bfloat16", "float32"] = "bfloat16"

@@ -1,0 +1,1 @@
+"""Reading expression files, units and gene filters."""

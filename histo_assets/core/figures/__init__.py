@@ -1,0 +1,1 @@
+"""Every picture, as functions from tables to figures."""

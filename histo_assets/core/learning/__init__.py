@@ -1,0 +1,1 @@
+"""Backbones, data sets, training and evaluation."""

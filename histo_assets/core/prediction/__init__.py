@@ -1,0 +1,1 @@
+"""Gene regressors, clusters and metrics."""

@@ -1,0 +1,1 @@
+"""PCA, UMAP and t-SNE, and placing new points in them."""

@@ -1,0 +1,1 @@
+"""Opening slides, checking that they are whole, reading regions."""

@@ -1,0 +1,21 @@
+"""What a study decides about opening slides."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from histo_assets.core.files import Settings
+
+
+class SlideSettings(Settings):
+    """Where slide files are and what is assumed of them.
+
+    `folder` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
+    `assume_mpp` serves slides whose file names no resolution (um/px): one number for all, or a
+    number per slide id. A slide that loses more than `max_lost_share` of the storage tiles that
+    were read is quarantined.
+    """
+
+    folder: str = "slides"
+    assume_mpp: float | dict[str, float] | None = None
+    max_lost_share: float = Field(default=0.05, ge=0, le=1)

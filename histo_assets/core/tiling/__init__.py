@@ -1,0 +1,1 @@
+"""Tissue mask, grid, tile quality, sampling and shards."""

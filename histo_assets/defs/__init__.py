@@ -1,0 +1,1 @@
+"""What Dagster sees: thin assets over `core`, with metadata and checks."""

@@ -1,0 +1,1 @@
+"""A synthetic cohort whose truth is known, and its scorer."""

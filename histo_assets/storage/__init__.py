@@ -1,0 +1,1 @@
+"""IO managers and provenance, over what `core` reads and writes."""

@@ -1,0 +1,168 @@
+"""The Study model: everything that decides a result, composed from the rooms' own settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import PrivateAttr, ValidationError, field_validator
+
+from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
+from histo_assets.core.embedding.settings import EmbeddingSettings
+from histo_assets.core.expression.settings import ExpressionSettings
+from histo_assets.core.files import Settings
+from histo_assets.core.learning.settings import LearningSettings
+from histo_assets.core.prediction.settings import PredictionSettings
+from histo_assets.core.projection.settings import ProjectionSettings
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.demo.settings import SyntheticSettings
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class StudyError(ValueError):
+    """A study that cannot be used: the message names the file, the key and what is allowed."""
+
+
+class IncomingSettings(Settings):
+    """The folder that is watched for new slides, relative like every other path of a study."""
+
+    folder: str = "incoming"
+
+
+class Study(Settings):
+    """One whole protocol. Field by field, the settings of each room."""
+
+    name: str
+    title: str
+    description: str = ""
+    synthetic: SyntheticSettings | None = None
+    cohort: CohortSettings
+    selection: SelectionSettings
+    split: SplitSettings = SplitSettings()
+    slides: SlideSettings = SlideSettings()
+    tiling: TilingSettings = TilingSettings()
+    expression: ExpressionSettings
+    learning: LearningSettings
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    projection: ProjectionSettings = ProjectionSettings()
+    prediction: PredictionSettings = PredictionSettings()
+    incoming: IncomingSettings = IncomingSettings()
+    assumptions: tuple[str, ...] = ()
+
+    _base: Path = PrivateAttr(default_factory=lambda: cohorts_root())
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_key(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("a study's name is lower case letters, digits and underscores, as in 'gtex_liver'")
+        return name
+
+    def resolve(self, path: str) -> str:
+        """Return `path` as it can be opened: a URL as it is, else absolute or below the study's base folder."""
+        return path if "://" in path else str(self._base / os.path.expanduser(path))
+
+
+def cohorts_root() -> Path:
+    """Return the folder that packaged studies find their cohorts in (`HISTO_COHORTS`, default `data/cohorts`)."""
+    return Path(os.environ.get("HISTO_COHORTS") or "data/cohorts").absolute()
+
+
+def packaged_studies() -> list[str]:
+    """Return the names of the studies that come with the package."""
+    folder = resources.files("histo_assets.studies")
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_study(name_or_file: str | os.PathLike[str] | None = None) -> Study:
+    """Return a study by packaged name or YAML file; None means `HISTO_STUDY`, else `demo`.
+
+    Raises
+    ------
+    StudyError
+        The study is unknown, is not YAML, or has an unknown key or an impossible value.
+    """
+    chosen = os.fspath(name_or_file or os.environ.get("HISTO_STUDY") or "demo")
+    content, base = _merged(chosen, seen=())
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"study {chosen}: {_first_problem(error)}") from None
+    study._base = base
+    return study
+
+
+def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
+    """Return the content of a study over that of the study it extends, and its base folder."""
+    if chosen in seen:
+        raise StudyError(f"study {chosen} extends itself: {' -> '.join([*seen, chosen])}")
+    text, base = _source(chosen)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"study {chosen} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"study {chosen} holds no keys; start from `extends: demo` and a name of its own")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content, base
+    if parent not in packaged_studies():
+        parent = str(base / parent)
+    inherited, _ = _merged(parent, (*seen, chosen))
+    return _overridden(inherited, content), base
+
+
+def _source(chosen: str) -> tuple[str, Path]:
+    if chosen in packaged_studies():
+        return (resources.files("histo_assets.studies") / f"{chosen}.yaml").read_text(), cohorts_root()
+    path = Path(chosen)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path.read_text(), path.absolute().parent
+    raise StudyError(
+        f"study {chosen!r} is neither a YAML file nor one of the packaged studies {', '.join(packaged_studies())}"
+    )
+
+
+# Mappings that a child replaces as a whole: their keys are names, not fields.
+_REPLACED = frozenset({"experiments", "regressors", "assume_mpp"})
+
+
+def _overridden(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        deep = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _REPLACED
+        merged[key] = _overridden(merged[key], value) if deep else value
+    return merged
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the first validation error as one sentence that names the key and what is allowed."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; allowed here: {', '.join(_allowed(problem['loc']))}"
+    if problem["type"] == "missing":
+        return f"missing key {key!r}"
+    return f"{key}: {problem['msg']} (found {problem.get('input')!r})"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the settings model in which the last part of `location` was found."""
+    model: Any = Study
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is not None:
+            model = field.annotation
+            continue
+        candidates = [a for a in getattr(model, "__args__", ()) if hasattr(a, "model_fields")]
+        model = candidates[0] if candidates else model
+    models = [model, *getattr(model, "__args__", ())]
+    return sorted({name for m in models for name in getattr(m, "model_fields", {})})
