@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,24 @@ def publish_file(local: Path, target: Any) -> None:
             shutil.copyfile(local, temporary)
         return
     target.fs.put_file(str(local), target.path)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A few named files that belong together, as bytes: a page and the tables behind it."""
+
+    files: dict[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Write every file into `folder`."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Bundle:
+        """Return the bundle that `write` left in `folder`."""
+        return cls({path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})
+
+    def content_digest(self) -> str:
+        """Return the digest of names and contents."""
+        return settings_digest({name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()})

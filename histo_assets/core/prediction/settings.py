@@ -34,10 +34,9 @@ class PredictionSettings(Settings):
     sides. `clusters` None: as many as tissues.
     """
 
-    regressors: dict[str, RidgeSettings | BoostingSettings] = {
-        "ridge": RidgeSettings(),
-        "lightgbm": BoostingSettings(),
-    }
+    regressors: dict[str, RidgeSettings | BoostingSettings] = Field(
+        default_factory=lambda: {"ridge": RidgeSettings(), "lightgbm": BoostingSettings()}
+    )
     covariates: tuple[str, ...] = ()
     clusters: int | None = Field(default=None, ge=2)
     bootstraps: int = Field(default=200, ge=20)

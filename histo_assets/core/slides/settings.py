@@ -13,9 +13,11 @@ class SlideSettings(Settings):
     `folder` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
     `assume_mpp` serves slides whose file names no resolution (um/px): one number for all, or a
     number per slide id. A slide that loses more than `max_lost_share` of the storage tiles that
-    were read is quarantined.
+    were read is quarantined, and so is one scanned more than `max_upsampling` times coarser than
+    the tiles are cut.
     """
 
     folder: str = "slides"
     assume_mpp: float | dict[str, float] | None = None
     max_lost_share: float = Field(default=0.05, ge=0, le=1)
+    max_upsampling: float = Field(default=1.3, ge=1)

@@ -11,19 +11,20 @@ class QualitySettings(Settings):
     """Thresholds of the tile filters, each for every tissue or, by key, for one.
 
     `min_jpeg_bytes_per_pixel` is the post's file-size filter (bytes of the tile's JPEG over its
-    pixels); `min_piece_sd` its half-empty filter: the smallest standard deviation (grey levels)
-    among the 4 x 4 pieces of the tile; `min_channel_sd` its dirt filter: the smallest standard
-    deviation of the three colour channels. `min_sharpness` is the variance of the Laplacian below
-    which a tile counts as blurred, `max_pen_share` the share of pen-coloured pixels.
+    pixels); `min_piece_sd` its half-empty filter: the standard deviation (grey levels) that a
+    quarter of the 4 x 4 pieces of the tile do not exceed (a single piece can lie within one fat
+    cell); `min_channel_sd` its dirt filter: the smallest standard deviation of the three colour
+    channels. `min_sharpness` is the variance of the Laplacian below which a tile counts as blurred,
+    `max_pen_share` the share of pen-coloured pixels.
     `per_tissue` overrides any of them: `{adipose_subcutaneous: {min_jpeg_bytes_per_pixel: 0.05}}`.
     """
 
     min_jpeg_bytes_per_pixel: float = 0.06
     min_piece_sd: float = 2.0
     min_channel_sd: float = 5.0
-    min_sharpness: float = 15.0
-    max_pen_share: float = 0.05
-    per_tissue: dict[str, dict[str, float]] = {}
+    min_sharpness: float = 20.0
+    max_pen_share: float = 0.01
+    per_tissue: dict[str, dict[str, float]] = Field(default_factory=dict)
 
     def for_tissue(self, tissue: str) -> QualitySettings:
         """Return the thresholds of one tissue, without further overrides."""

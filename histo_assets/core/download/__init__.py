@@ -1,1 +1,0 @@
-"""Where slides come from."""

@@ -1,0 +1,107 @@
+"""Embeddings as labelled matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from histo_assets.core.embedding.inference import embed_tiles
+from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
+from histo_assets.core.embedding.settings import EmbeddingSettings
+from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.learning.selected import SelectedModel
+from histo_assets.core.tiling.shards import TileReader, TileSet
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_OF_TILES = ["slide", "donor", "tissue", "x", "y", "size"]
+LOG_PROBABILITIES = "log_probabilities"
+
+
+def tile_matrix(
+    model: SelectedModel,
+    tiles: TileSet,
+    settings: EmbeddingSettings,
+    input_px: int,
+    progress: Callable[[str], None],
+) -> AnnData:
+    """Return the embeddings of a tile set.
+
+    Returns
+    -------
+    AnnData
+        X (n, d) float32; obs: slide, donor, tissue, x, y, size (level-0 pixels), predicted;
+        `obsm["log_probabilities"]` (n, c) in the order of `uns["labels"]`; `uns["model"]` says which
+        network, epoch and weights, under which licence.
+    """
+    from anndata import AnnData
+
+    index = tiles.index
+    reader = TileReader([tiles])
+    vectors, scores = embed_tiles(model.network(), index, reader, settings, input_px, model.backbone, progress)
+    labels = np.asarray(model.labels, dtype=object)
+    obs = index.select(_OF_TILES).to_pandas()
+    obs.index = pd.Index(index["tile"].to_list(), dtype=object)
+    obs["predicted"] = labels[scores.argmax(axis=1)] if len(scores) else []
+    return AnnData(
+        X=vectors,
+        obs=obs,
+        obsm={LOG_PROBABILITIES: scores},
+        uns={
+            "labels": list(model.labels),
+            "model": {
+                "experiment": model.name,
+                "epoch": model.epoch,
+                "backbone": model.backbone,
+                "weights": model.weights_digest,
+                "licence": model.licence,
+            },
+        },
+    )
+
+
+def slide_matrix(tiles: Sequence[AnnData], split: pd.DataFrame) -> AnnData:
+    """Return the mean embedding and log-probabilities of every slide, with its donor's side of the split.
+
+    Parameters
+    ----------
+    tiles
+        What `tile_matrix` returned, tissue by tissue.
+    split
+        donor, fold, side.
+    """
+    from anndata import AnnData
+
+    models = {str(matrix.uns["model"]["weights"]) for matrix in tiles}
+    if len(models) != 1:
+        raise LearningError(f"tile embeddings come from {len(models)} networks; embed all tissues with the same one")
+    obs = pd.concat([matrix.obs for matrix in tiles])
+    ids, vectors = pool_slides(np.vstack([matrix.X for matrix in tiles]), obs["slide"].to_numpy())
+    _, scores = pool_log_probabilities(
+        np.vstack([matrix.obsm[LOG_PROBABILITIES] for matrix in tiles]), obs["slide"].to_numpy()
+    )
+    of_slide = obs.groupby("slide", observed=True)[["donor", "tissue"]].first().loc[ids].astype(str)
+    of_slide["tiles"] = obs["slide"].astype(str).value_counts().loc[ids].astype("int64")
+    labels = np.asarray(tiles[0].uns["labels"], dtype=object)
+    of_slide["predicted"] = labels[scores.argmax(axis=1)]
+    of_slide = with_sides(of_slide, split)
+    of_slide.index = pd.Index(ids, dtype=object)
+    return AnnData(X=vectors, obs=of_slide, obsm={LOG_PROBABILITIES: scores}, uns=dict(tiles[0].uns))
+
+
+def stacked(tiles: Sequence[AnnData], split: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.DataFrame]:
+    """Return all tiles' embeddings (n, d) one below the other, and their labels with sides."""
+    obs = pd.concat([matrix.obs for matrix in tiles])
+    for name in ("slide", "donor", "tissue", "predicted"):
+        obs[name] = obs[name].astype(str)
+    return np.vstack([matrix.X for matrix in tiles]), with_sides(obs, split)
+
+
+def with_sides(obs: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """Return `obs` with the fold and side of each row's donor."""
+    sides = split.set_index("donor")[["fold", "side"]]
+    return obs.join(sides, on="donor")

@@ -1,0 +1,92 @@
+"""Which genes a study keeps: expressed, variable, and with a name of their own."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from histo_assets.core.expression.settings import GeneFilterSettings
+
+DOTTED = re.compile(r"\.\d+$")
+_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})\.\d+")
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class GeneFilter:
+    """Which genes stay: `kept` (genes,) bool, `name_class` of each, and `funnel` (step, genes)."""
+
+    kept: Flags
+    name_class: list[str]
+    funnel: pd.DataFrame
+
+
+def gene_filter(
+    maximum: npt.NDArray[np.float64], sd: npt.NDArray[np.float64], symbols: Sequence[str], settings: GeneFilterSettings
+) -> GeneFilter:
+    """Return which genes of a file stay, and how many each step leaves.
+
+    Parameters
+    ----------
+    maximum, sd
+        (genes,) highest log2(1 + TPM) and standard deviation over the samples that the filter is fitted on; an sd of
+        NaN (a single sample) is not held against a gene.
+    symbols
+        Names of all genes of the file; a name is repeated if it occurs twice here, kept or not.
+    settings
+        Thresholds and the rule for names.
+    """
+    names = name_classes(symbols)
+    passed = [np.ones(len(maximum), dtype=np.bool_), maximum > settings.min_max, is_variable(sd, settings)]
+    steps = ["in the file", f"highest log2 value > {settings.min_max:g}", f"standard deviation > {settings.min_sd:g}"]
+    if settings.names != "all":
+        passed.append(np.array([not DOTTED.search(symbol) for symbol in symbols], dtype=np.bool_))
+        steps.append("name without a version (not dotted)")
+        passed.append(_of_its_own(symbols, names, keep_first=settings.names == "keep_first"))
+        steps.append("first of its name" if settings.names == "keep_first" else "name of its own (not repeated)")
+    left = np.logical_and.accumulate(passed)
+    return GeneFilter(left[-1], names, pd.DataFrame({"step": steps, "genes": left.sum(axis=1)}))
+
+
+def is_variable(sd: npt.NDArray[np.float64], settings: GeneFilterSettings) -> Flags:
+    """Return which genes vary enough; one without a standard deviation does."""
+    return np.asarray(np.isnan(sd) | (sd > settings.min_sd))
+
+
+def name_classes(symbols: Sequence[str]) -> list[str]:
+    """Return 'dotted', 'repeated' or 'standard' for each gene name.
+
+    Dotted names (`AL627309.1`) are those of clones and accessions; one that is repeated as well counts as dotted.
+
+    >>> name_classes(["TP53", "AL627309.1", "Y_RNA", "Y_RNA"])
+    ['standard', 'dotted', 'repeated', 'repeated']
+    """
+    count = Counter(symbols)
+    return [
+        "dotted" if DOTTED.search(symbol) else "repeated" if count[symbol] > 1 else "standard" for symbol in symbols
+    ]
+
+
+def _of_its_own(symbols: Sequence[str], names: list[str], keep_first: bool) -> Flags:
+    seen: set[str] = set()
+    unique = []
+    for symbol, name in zip(symbols, names, strict=True):
+        unique.append(name != "repeated" or (keep_first and symbol not in seen))
+        seen.add(symbol)
+    return np.array(unique, dtype=np.bool_)
+
+
+def unversioned(gene_id: str) -> str:
+    """Return an Ensembl id without its version; `_PAR_Y` stays, so that the two of a pair differ.
+
+    >>> unversioned("ENSG00000223972.5"), unversioned("ENSG00000182378.13_PAR_Y"), unversioned("AL627309.1")
+    ('ENSG00000223972', 'ENSG00000182378_PAR_Y', 'AL627309.1')
+    """
+    return _ENSEMBL.sub(r"\1", gene_id)

@@ -1,0 +1,151 @@
+"""Pictures of how well tissues are told apart: Figs 9 and 10 of the post."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from histo_assets.core.figures.charts import bars, colour_bar, heat_map, intervals, name_rows
+from histo_assets.core.figures.palette import short_name, tissue_colours
+from histo_assets.core.figures.style import (
+    ACCENT,
+    INK,
+    MUTED,
+    dress,
+    empty_panel,
+    headline,
+    height_for,
+    message_figure,
+    new_axes,
+    new_figure,
+    numbers,
+    problem,
+    texts,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def confusion_figure(confusion: pd.DataFrame, title: str = "Confusion matrix") -> Figure:
+    """Return a confusion matrix, each row divided by its sum (Figs 9 and 10).
+
+    `confusion`: rows are true tissues (index, or the first text column), columns predicted ones, values counts.
+    Cells of at least 1 % (up to 15 tissues) or 10 % are written in per cent; rows without a case are grey.
+    """
+    if reason := problem(confusion):
+        return message_figure(title, reason)
+    text = [column for column in confusion.columns if not pd.api.types.is_numeric_dtype(confusion[column])]
+    table = confusion.set_index(text[0]) if text else confusion
+    table = table.drop(columns=text[1:])
+    if table.empty or table.shape[1] == 0:
+        return message_figure(title, "There is nothing to draw: the confusion matrix has no columns.")
+    counts = table.to_numpy(dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = counts / np.nansum(counts, axis=1, keepdims=True)
+    many = max(share.shape) > 15
+    cell = 0.235 if many else 0.46
+    figure, axes = new_axes(max(3.0 + cell * share.shape[1], 5.0), max(2.2 + cell * share.shape[0], 3.6))
+    cases = np.nansum(counts, axis=1)
+    rows = [f"{short_name(str(t))}  ({n:,.0f})" for t, n in zip(table.index, cases, strict=True)]
+    names = [short_name(str(tissue)) for tissue in table.columns]
+    size = 7.5 if many else 8.5
+    image = heat_map(axes, share, rows, names, percent_from=0.095 if many else 0.005, size=size)
+    dress(axes, title, "predicted tissue", "true tissue (cases)")
+    axes.tick_params(labelsize=size, length=0)
+    axes.spines[:].set_visible(False)
+    colour_bar(axes, image, "share of the true tissue's cases")
+    return figure
+
+
+def classification_figure(
+    figures: pd.DataFrame, side: str | None = None, level: str = "slide", title: str = "Classification"
+) -> Figure:
+    """Return recall per tissue and accuracy beside baselines, each with its interval.
+
+    `figures` has `level`, `side`, `metric`, `tissue`, `value`, `low`, `high`, `n`, and maybe `method` for baselines.
+    `side` None takes 'test' where it was evaluated, else 'validation'.
+    """
+    if reason := problem(figures, "metric", "value"):
+        return message_figure(title, reason)
+    table = pd.DataFrame({c: list(figures[c]) for c in figures.columns})
+    for column, default in (("level", level), ("side", "test"), ("tissue", ""), ("method", "network")):
+        table[column] = texts(table[column]) if column in table.columns else default
+    for column in ("value", "low", "high", "n"):
+        table[column] = numbers(table[column]) if column in table.columns else np.nan
+    sides = set(table.loc[table["value"].notna(), "side"])
+    side = side or ("test" if "test" in sides else next(iter(sorted(sides, reverse=True)), "test"))
+    table = table[table["side"] == side]
+    recall = table[table["metric"].str.contains("recall") & (table["tissue"] != "") & (table["level"] == level)]
+    recall = recall[recall["method"] == (recall["method"].iloc[0] if len(recall) else "")].sort_values(
+        "value", ascending=False
+    )
+    accuracy = table[table["metric"].isin(["accuracy", "macro_f1"]) & (table["tissue"] == "")].sort_values(
+        ["metric", "level"], kind="stable"
+    )
+    rows = max(len(recall), len(accuracy))
+    figure = new_figure(9.5, height_for(rows, least=3.6))
+    headline(figure, f"{title}: {level}s of {side} donors")
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    paints = tissue_colours(recall["tissue"])
+    names = [
+        f"{short_name(t)}  ({n:.0f})" if n == n else short_name(t)
+        for t, n in zip(recall["tissue"], recall["n"], strict=True)
+    ]
+    _interval_panel(left, recall, names, [paints[t] for t in recall["tissue"]], "Recall per tissue", rows)
+    kinds = [
+        f"{m}, {lv}, {k.replace('_', ' ')}"
+        for m, lv, k in zip(accuracy["method"], accuracy["level"], accuracy["metric"], strict=True)
+    ]
+    colours = [ACCENT if method == table["method"].iloc[0] else MUTED for method in accuracy["method"]]
+    _interval_panel(right, accuracy, kinds, colours, "Accuracy and macro F1", rows, write=True)
+    return figure
+
+
+def tissue_mix_figure(predicted: pd.Series, tissue: str | None = None, title: str = "") -> Figure:
+    """Return what tiles are taken for: `predicted` holds a count per tissue key; `tissue` is the true one, if known."""
+    counts = predicted[predicted > 0].sort_values(ascending=False, kind="stable") if len(predicted) else predicted
+    title = title or (
+        "Tiles, by predicted tissue" if tissue is None else f"What tiles of {short_name(tissue)} are taken for"
+    )
+    if len(counts) == 0:
+        return message_figure(title, "There is nothing to draw: no tiles.")
+    share = numbers(counts) / float(counts.sum())
+    keys = texts(counts.index)[:15]
+    paints = tissue_colours(keys)
+    figure, axes = new_axes(7.5, 1.5 + 0.25 * len(keys))
+    marks = [f"{s:.1%}  ({n:,.0f})" for s, n in zip(share, numbers(counts), strict=True)][:15]
+    bars(axes, [short_name(key) for key in keys], 100 * share[:15], [paints[key] for key in keys], marks)
+    axes.set_xlim(0, max(100 * share) * 1.22)
+    dress(axes, title, "per cent of the tiles", grid="x")
+    axes.tick_params(axis="y", length=0)
+    for name, key in zip(axes.get_yticklabels(), keys, strict=True):
+        name.set_fontweight("bold" if key == tissue else "normal")
+    return figure
+
+
+def _interval_panel(
+    axes: Axes,
+    table: pd.DataFrame,
+    names: Sequence[str],
+    colours: Sequence[str],
+    title: str,
+    rows: int,
+    write: bool = False,
+) -> None:
+    dress(axes, title, "share", grid="x")
+    if table.empty:
+        empty_panel(axes, "Nothing was evaluated here.")
+        return
+    value, low, high = (table[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
+    intervals(axes, range(len(table)), value, low, high, colours, size=6)
+    axes.set_xlim(-0.02, 1.02)
+    name_rows(axes, [name.replace("_", " ")[:40] for name in names])
+    axes.set_ylim(max(rows, len(table)) - 0.4, -0.6)
+    for row, number in enumerate(value if write else []):
+        if np.isfinite(number):
+            axes.text(1.03, row, f"{number:.2f}", va="center", fontsize=8, color=INK)

@@ -1,0 +1,155 @@
+"""The page of one new slide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from histo_assets.core.figures import prediction as figures
+from histo_assets.core.figures.page import KeyFigure, PictureBlock, Section, TextBlock, render_page, table_block
+from histo_assets.core.figures.projection import scatter
+from histo_assets.core.figures.style import png
+from histo_assets.core.files import Bundle
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
+
+class Prediction(Protocol):
+    """What the page needs to know of a predicted slide."""
+
+    tissue: str
+    probability: float
+    probabilities: pd.Series
+    genes: pd.DataFrame
+    cluster: str
+    novelty_percentile: float
+    unlike_training: bool
+    umap: np.ndarray[Any, Any]
+    tiles: pd.DataFrame
+    heat_gene: str | None
+    heat: np.ndarray[Any, Any] | None
+
+
+@dataclass(frozen=True)
+class SlidePage:
+    """The page as a bundle of files, and its pictures by name."""
+
+    bundle: Bundle
+    pictures: dict[str, bytes]
+
+
+def slide_page(
+    study: str,
+    slide: Mapping[str, Any],
+    prediction: Prediction,
+    previews: Mapping[str, bytes],
+    slide_projection: AnnData,
+) -> SlidePage:
+    """Return the page of one new slide: tissue, genes, heat maps, and how near it lies to the training slides."""
+    pictures = _pictures(prediction, slide_projection)
+    html = render_page(
+        str(slide["slide"]),
+        f"A new slide against the study: {study}",
+        _sections(prediction, pictures, list(previews.values())),
+        key_figures=[
+            KeyFigure(prediction.tissue, "tissue"),
+            KeyFigure(f"{prediction.probability:.0%}", "probability"),
+            KeyFigure(prediction.cluster, "cluster"),
+            KeyFigure(str(len(prediction.tiles)), "tiles"),
+        ],
+    )
+    summary = {
+        "slide": slide["slide"],
+        "tissue": prediction.tissue,
+        "probability": prediction.probability,
+        "probabilities": prediction.probabilities.round(5).to_dict(),
+        "cluster": prediction.cluster,
+        "novelty_percentile": prediction.novelty_percentile,
+        "unlike_training": prediction.unlike_training,
+        "novelty_sentence": _novelty(prediction),
+        "top_genes": prediction.genes.head(20).to_dict(orient="records"),
+    }
+    files = {
+        "page.html": html.encode(),
+        "summary.json": json.dumps(summary, indent=1, default=float).encode(),
+        "genes.csv": prediction.genes.to_csv(index=False).encode(),
+        **{f"{name}.png": content for name, content in pictures.items()},
+    }
+    return SlidePage(Bundle(files), pictures)
+
+
+def _pictures(prediction: Prediction, slide_projection: AnnData) -> dict[str, bytes]:
+    tissues = slide_projection.obs["tissue"].astype(str).to_numpy()
+    shown = prediction.probabilities.sort_values(ascending=False).head(10)
+    top = prediction.genes.head(20)
+    pictures = {
+        "preview": png(figures.tissue_probabilities(list(shown.index), shown.to_numpy())),
+        "among_slides": png(
+            scatter(slide_projection.obsm["X_umap"], tissues, "Among the study's slides (UMAP)", marked=prediction.umap)
+        ),
+        "genes": png(
+            figures.top_genes_figure(list(top["gene"]), top["predicted"].to_numpy(), top["tissue_mean"].to_numpy())
+        ),
+    }
+    tiles = prediction.tiles
+    place = (tiles["x"].to_numpy(), tiles["y"].to_numpy(), tiles["size"].to_numpy())
+    pictures["heat_tissue"] = png(
+        figures.tile_heatmap(*place, tiles["probability"].to_numpy(), None, f"Probability of {prediction.tissue}")
+    )
+    if prediction.heat is not None:
+        pictures["heat_gene"] = png(
+            figures.tile_heatmap(*place, prediction.heat, None, f"{prediction.heat_gene}, log2(1+TPM)")
+        )
+    return pictures
+
+
+def _novelty(prediction: Prediction) -> str:
+    share = f"it lies further from its tissue's slides than {prediction.novelty_percentile:.0f} % of them do"
+    if prediction.unlike_training:
+        return f"{share}; tissue and genes predicted here may be meaningless."
+    return f"{share}, which is within the training range."
+
+
+def _sections(prediction: Prediction, pictures: dict[str, bytes], previews: Sequence[bytes]) -> list[Section]:
+    warning = (
+        [TextBlock(f"Unlike the training slides: {_novelty(prediction)}", "warning")]
+        if prediction.unlike_training
+        else []
+    )
+    heat = [PictureBlock(pictures["heat_tissue"], "Where the tiles say so. The slide's probability pools all tiles.")]
+    if "heat_gene" in pictures:
+        heat.append(
+            PictureBlock(
+                pictures["heat_gene"],
+                f"{prediction.heat_gene}: what each tile adds; the mean over the tiles is the slide's prediction.",
+            )
+        )
+    return [
+        Section(
+            "Slide",
+            (*warning, *[PictureBlock(image, "The slide, its tissue mask and the tiles taken.") for image in previews]),
+        ),
+        Section(
+            "Tissue",
+            (
+                PictureBlock(pictures["preview"], "Probability of each tissue."),
+                PictureBlock(pictures["among_slides"], f"The new slide (marked): {_novelty(prediction)}"),
+            ),
+        ),
+        Section("Where", tuple(heat)),
+        Section(
+            "Genes",
+            (
+                TextBlock(
+                    "Genes that the study shows to be recoverable come first, then those of the best r2 within tissue."
+                ),
+                PictureBlock(pictures["genes"], "Predicted expression beside the mean of the predicted tissue."),
+                table_block(prediction.genes.head(40), "Predicted by the regressor and by the cluster average."),
+            ),
+        ),
+    ]

@@ -1,0 +1,238 @@
+"""The page of a whole study: every figure and table of the published study, drawn from stored tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from histo_assets.core.figures import cohort, learning, prediction, projection, slides
+from histo_assets.core.figures.page import (
+    KeyFigure,
+    ListBlock,
+    PictureBlock,
+    Section,
+    TextBlock,
+    render_page,
+    table_block,
+)
+from histo_assets.core.figures.style import png
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The stored tables and matrices that the page is drawn from."""
+
+    manifest: pd.DataFrame
+    pairs: pd.DataFrame
+    split: pd.DataFrame
+    raw_slides: pd.DataFrame
+    funnel: pd.DataFrame
+    contact_sheet: bytes
+    expression: AnnData
+    expression_projection: AnnData
+    experiments: pd.DataFrame
+    studied: str
+    chosen: str
+    evaluation: pd.DataFrame
+    tile_projection: AnnData
+    slide_projection: AnnData
+    epoch_projections: Mapping[str, AnnData]
+    joint_projection: AnnData
+    gene_figures: Mapping[str, pd.DataFrame]
+    recoverable: pd.DataFrame
+    clusters: pd.DataFrame
+    cluster_expression: AnnData
+    comparison: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """The page, its key figures and the picture that stands for it."""
+
+    html: str
+    key_figures: dict[str, Any]
+    cover: bytes
+
+
+def study_page(title: str, description: str, assumptions: Sequence[str], tables: StudyTables) -> StudyPage:
+    """Return the page of a study, self-contained."""
+    figures = _key_figures(tables)
+    sections = [
+        _cohort_section(tables),
+        _tile_section(tables),
+        _expression_section(tables),
+        _model_section(tables),
+        _embedding_section(tables),
+        _integration_section(tables),
+        _gene_section(tables),
+    ]
+    if assumptions:
+        sections.append(Section("What was assumed", (ListBlock(tuple(assumptions)),)))
+    html = render_page(
+        title,
+        description,
+        sections,
+        key_figures=[KeyFigure(_shown(v), k.replace("_", " ")) for k, v in figures.items()],
+    )
+    return StudyPage(html, figures, png(_scatter(tables.slide_projection, "Slides")))
+
+
+def _key_figures(t: StudyTables) -> dict[str, Any]:
+    accuracy = _figure(t.evaluation, "slide", "accuracy")
+    return {
+        "slides": int(t.raw_slides["slide"].nunique()),
+        "quarantined": int(t.raw_slides["quarantined"].notna().sum()),
+        "donors": len(t.split),
+        "tiles": int(t.funnel["kept"].sum()),
+        "genes": t.expression.n_vars,
+        "slide_accuracy": accuracy,
+        "recoverable_genes": int(t.recoverable.loc[t.recoverable["recoverable"], "gene"].nunique()),
+    }
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _figure(evaluation: pd.DataFrame, level: str, metric: str) -> float:
+    rows = evaluation[(evaluation["level"] == level) & (evaluation["metric"] == metric)]
+    return float(rows["value"].iloc[0]) if len(rows) else float("nan")
+
+
+def _picture(figure: Figure | bytes, caption: str) -> PictureBlock:
+    return PictureBlock(figure if isinstance(figure, bytes) else png(figure), caption)
+
+
+def _scatter(adata: AnnData, title: str) -> Figure:
+    return projection.two_scatters(
+        adata.obsm["X_umap"], adata.obsm["X_tsne"], adata.obs["tissue"].astype(str).to_numpy(), title
+    )
+
+
+def _cohort_section(t: StudyTables) -> Section:
+    bad = t.raw_slides[t.raw_slides["quarantined"].notna()][["slide", "tissue", "quarantined"]]
+    selected = t.raw_slides[["slide", "donor", "tissue"]]
+    return Section(
+        "Cohort",
+        (
+            _picture(cohort.cohort_overview(t.manifest, t.pairs), "The cohort (Fig. 1 of the post)."),
+            _picture(cohort.split_figure(t.split, selected), "Donors of each tissue on each side of the split."),
+            TextBlock(f"{len(bad)} of {len(t.raw_slides)} selected slides are quarantined."),
+            *([table_block(bad, "Quarantined slides, with the reason.")] if len(bad) else []),
+        ),
+    )
+
+
+def _tile_section(t: StudyTables) -> Section:
+    counts = t.funnel.drop(columns=["slide"]).groupby("tissue", sort=False).sum(numeric_only=True).reset_index()
+    return Section(
+        "Tiles",
+        (
+            _picture(t.contact_sheet, "Tiles drawn from the training set (Fig. 2)."),
+            _picture(slides.funnel_figure(counts.rename(columns={"tissue": "slide"})), "What each filter threw out."),
+            table_block(counts, "Candidates, rejections by reason and tiles kept, by tissue."),
+        ),
+    )
+
+
+def _expression_section(t: StudyTables) -> Section:
+    return Section(
+        "Expression",
+        (
+            TextBlock(f"{t.expression.n_obs} samples, {t.expression.n_vars} genes after the three filters."),
+            _picture(_scatter(t.expression_projection, "Expression"), "Expression, UMAP and t-SNE (Figs. 17, 18)."),
+        ),
+    )
+
+
+def _model_section(t: StudyTables) -> Section:
+    saved = t.experiments[(t.experiments["experiment"] == t.studied) & t.experiments["saved"]]
+    return Section(
+        "Classifier",
+        (
+            TextBlock(f"Serving: {t.chosen}."),
+            _picture(learning.experiment_times(t.experiments), "Training time by experiment (Fig. 4)."),
+            _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 6, 7, 8, 11)."),
+            _picture(learning.epoch_table_figure(saved), "The studied experiment at its checkpoints (Table 1)."),
+            _picture(
+                learning.confusion_figure(confusion_of(t.evaluation, "slide"), "Slides of locked donors"),
+                "Confusion of slides of locked donors (Fig. 9).",
+            ),
+            _picture(
+                learning.confusion_figure(confusion_of(t.evaluation, "tile"), "Tiles of locked donors"),
+                "Confusion of tiles of locked donors (Fig. 10).",
+            ),
+            _picture(learning.classification_figure(t.evaluation), "Recall of each tissue, and the baselines."),
+        ),
+    )
+
+
+def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Return the confusion matrix (true x predicted, counts) that an evaluation table holds."""
+    rows = evaluation[(evaluation["level"] == level) & (evaluation["metric"] == "confusion")]
+    matrix = rows.pivot_table(index="tissue", columns="predicted", values="value", fill_value=0, aggfunc="sum")
+    order = sorted(set(matrix.index) | set(matrix.columns))
+    return matrix.reindex(index=order, columns=order, fill_value=0)
+
+
+def _embedding_section(t: StudyTables) -> Section:
+    return Section(
+        "Embeddings",
+        (
+            _picture(_scatter(t.tile_projection, "Tiles"), "Tile embeddings (Fig. 13)."),
+            _picture(_scatter(t.slide_projection, "Slides"), "Slide embeddings (Figs. 14, 15, 16)."),
+            *[
+                _picture(
+                    _scatter(adata, f"Slides, {key.replace('_', ' ')}"), f"Slides, {key.replace('_', ' ')} (Fig. 14)."
+                )
+                for key, adata in sorted(t.epoch_projections.items())
+            ],
+        ),
+    )
+
+
+def _integration_section(t: StudyTables) -> Section:
+    clusters = prediction.cluster_expression_figure(
+        t.cluster_expression.X, list(t.cluster_expression.obs["name"]), list(t.cluster_expression.var_names)
+    )
+    return Section(
+        "Image and expression together",
+        (
+            _picture(_scatter(t.joint_projection, "Joint space"), "The joint space (Figs. 19, 20)."),
+            _picture(prediction.cluster_figure(t.clusters), "Tissues of each cluster of slides."),
+            _picture(clusters, "Mean expression of each cluster."),
+        ),
+    )
+
+
+def _gene_section(t: StudyTables) -> Section:
+    found = t.recoverable[t.recoverable["recoverable"]].sort_values("r2_within", ascending=False).head(30)
+    genes = t.recoverable["gene"].nunique()
+    return Section(
+        "Predicted genes",
+        (
+            TextBlock(
+                "r2 over all slides mostly measures tissue identity; r2 within tissue says whether the image tells"
+                " more than the tissue label does."
+            ),
+            *[
+                _picture(prediction.r2_figure(f), f"{name}: r2 of {len(f)} genes.")
+                for name, f in t.gene_figures.items()
+            ],
+            _picture(prediction.comparison_figure(t.comparison), "The ways to predict a gene, out of fold."),
+            TextBlock(
+                f"{found['gene'].nunique()} of {genes} genes are shown to be recoverable."
+                if len(found)
+                else f"None of {genes} genes is shown to be recoverable beyond the tissue mean; with few donors"
+                " a short or empty list is what a sound analysis gives."
+            ),
+            *([table_block(found, "Recoverable genes, best first.")] if len(found) else []),
+            _picture(prediction.recoverable_figure(t.recoverable), "r2 within tissue with its interval."),
+        ),
+    )

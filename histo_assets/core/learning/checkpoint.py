@@ -1,0 +1,157 @@
+"""A trained network at rest: weights at each saved epoch, history and what it was trained with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from histo_assets.core.files import atomic_path, file_digest, write_json
+from histo_assets.core.learning.backbones import find_backbone
+from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.learning.settings import ExperimentSettings
+
+if TYPE_CHECKING:
+    from histo_assets.core.learning.network import Network
+
+
+def weights_name(epoch: int) -> str:
+    """Return the file name of the weights of an epoch."""
+    return f"epoch_{epoch:03d}.safetensors"
+
+
+def save_weights(network: Network, path: Path) -> None:
+    """Write every tensor of a network to a safetensors file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    state = network.model.state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {"backbone": network.backbone.name})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A handle on the folder of one trained experiment.
+
+    The folder holds `epoch_003.safetensors` (torchvision's tensor names), one for each saved epoch,
+    `history.parquet` (a row an epoch) and `checkpoint.json` (everything else). `digests` are the
+    sha256 of the weights by epoch; `environment` is what the result is exact for: processor,
+    versions, threads, precision.
+    """
+
+    folder: Path
+    name: str
+    experiment: ExperimentSettings
+    labels: tuple[str, ...]
+    input_px: int
+    digests: Mapping[int, str] = field(repr=False)
+    training_set: str
+    environment: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Checkpoint:
+        """Return the checkpoint in `folder`, whose files it verifies by name, tensor and shape.
+
+        Raises
+        ------
+        LearningError
+            A file is absent or damaged, or the weights are not those of the named backbone.
+        """
+        source = Path(folder) / "checkpoint.json"
+        try:
+            content: dict[str, Any] = json.loads(source.read_text())
+            checkpoint = cls(
+                folder=Path(folder),
+                name=content["name"],
+                experiment=ExperimentSettings.model_validate(content["experiment"]),
+                labels=tuple(content["labels"]),
+                input_px=int(content["input_px"]),
+                digests={int(epoch): digest for epoch, digest in content["digests"].items()},
+                training_set=content["training_set"],
+                environment=content["environment"],
+            )
+        except FileNotFoundError:
+            raise LearningError(f"{source} is absent, so {folder} holds no finished checkpoint; train again") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise LearningError(f"{source} is damaged ({reason}); train the experiment again") from None
+        for epoch in checkpoint.epochs:
+            checkpoint._verify_shapes(epoch)
+        return checkpoint
+
+    def write(self, history: pd.DataFrame) -> None:
+        """Write history and description into the folder, the description last."""
+        history.to_parquet(self.folder / "history.parquet", index=False)
+        content = asdict(self) | {"experiment": self.experiment.model_dump(mode="json")}
+        del content["folder"]
+        write_json(self.folder / "checkpoint.json", content)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs whose weights are here, ascending."""
+        return tuple(sorted(self.digests))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: loss and accuracy in training and evaluation mode, time."""
+        return pd.read_parquet(self.folder / "history.parquet")
+
+    def weights_path(self, epoch: int | None = None) -> Path:
+        """Return the weights file of an epoch (None: the last)."""
+        return self.folder / weights_name(self._known(epoch))
+
+    def weights_digest(self, epoch: int | None = None) -> str:
+        """Return the sha256 of the weights of an epoch (None: the last)."""
+        return self.digests[self._known(epoch)]
+
+    def network(self, epoch: int | None = None) -> Network:
+        """Return the network of an epoch (None: the last) in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        LearningError
+            The epoch was not saved, or its file is not the one that was written.
+        """
+        from safetensors.torch import load_file
+
+        from histo_assets.core.learning.network import initial_network
+
+        path = self.weights_path(epoch)
+        if file_digest(path) != self.weights_digest(epoch):
+            raise LearningError(f"{path} is not the file that was saved (another sha256); train {self.name} again")
+        network = initial_network(find_backbone(self.experiment.backbone), len(self.labels), seed=0)
+        network.model.load_state_dict(load_file(path))
+        return network.eval()
+
+    def _known(self, epoch: int | None) -> int:
+        if epoch is None:
+            return self.epochs[-1]
+        if epoch not in self.digests:
+            raise LearningError(f"epoch {epoch} of {self.name} was not saved; saved are {list(self.epochs)}")
+        return epoch
+
+    def _verify_shapes(self, epoch: int) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        from histo_assets.core.learning.network import tensor_shapes
+
+        path = self.weights_path(epoch)
+        wanted = tensor_shapes(find_backbone(self.experiment.backbone), len(self.labels))
+        try:
+            with safe_open(path, "pt") as file:
+                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                backbone = (file.metadata() or {}).get("backbone", "an unknown architecture")
+        except (SafetensorError, OSError) as error:
+            raise LearningError(f"{path} cannot be read ({error}); train {self.name} again") from None
+        if found == wanted:
+            return
+        if backbone != self.experiment.backbone:
+            raise LearningError(f"{path} holds weights of {backbone}, not of {self.experiment.backbone}")
+        raise LearningError(
+            f"{path} holds weights of {backbone} for another number of classes than the {len(self.labels)} labels"
+        )

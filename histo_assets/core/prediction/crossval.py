@@ -1,0 +1,272 @@
+"""Cross-validation of a regressor for every gene, with intervals and a donor-permutation null."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from histo_assets.core.files import write_json
+from histo_assets.core.prediction.adjustment import Effects
+from histo_assets.core.prediction.boosting import BoostGenes, gene_booster
+from histo_assets.core.prediction.covariates import PredictionError
+from histo_assets.core.prediction.frames import (
+    Frame,
+    Samples,
+    checked_samples,
+    fold_frames,
+    gene_blocks,
+    out_of_fold,
+    whole_frame,
+)
+from histo_assets.core.prediction.metrics import correlation
+from histo_assets.core.prediction.regressors import BoostingRegressor, GeneRegressor, RidgeRegressor
+from histo_assets.core.prediction.scoring import (
+    Judged,
+    gene_figures,
+    permutation_null,
+    tissue_figures,
+)
+from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str], None]
+_ARRAYS = ("predictions", "baseline", "adjusted_baseline", "known")
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What a regressor says of samples that it has not seen.
+
+    Attributes
+    ----------
+    predictions
+        (n, g) float32: rows of a fold by the model of the other folds, locked rows by that of all folds.
+    baseline
+        (n, g) float32: the mean of the row's tissue over the same training rows.
+    adjusted_baseline
+        (n, g) float32: `baseline` and what covariates say; `baseline` itself where there are none.
+    known
+        (n,) bool: rows of a tissue that training had seen; only these are judged.
+    figures
+        One row a gene, see `scoring.gene_figures`.
+    by_tissue
+        One row a gene and tissue, see `scoring.tissue_figures`.
+    model
+        The regressor fitted on all folds, which predicted the locked rows.
+    notes
+        What was left out, in sentences.
+    """
+
+    predictions: NDArray[np.float32]
+    baseline: NDArray[np.float32]
+    adjusted_baseline: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    figures: pd.DataFrame
+    by_tissue: pd.DataFrame
+    model: GeneRegressor
+    notes: tuple[str, ...]
+
+    def write(self, folder: str | Path) -> None:
+        """Write all of it to `folder`: the model's files, parquet tables, npz without objects, JSON."""
+        folder = Path(folder)
+        self.model.write(folder / "model")
+        self.figures.to_parquet(folder / "figures.parquet", index=False)
+        self.by_tissue.to_parquet(folder / "by_tissue.parquet", index=False)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        np.savez(folder / "predictions.npz", **arrays)
+        write_json(folder / "notes.json", self.notes)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> CrossValidation:
+        """Return what `write` put in `folder`."""
+        folder = Path(folder)
+        model = GeneRegressor.read(folder / "model")
+        try:
+            with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in _ARRAYS}
+            figures, by_tissue = (pd.read_parquet(folder / f"{name}.parquet") for name in ("figures", "by_tissue"))
+            notes = tuple(json.loads((folder / "notes.json").read_text()))
+        except (OSError, KeyError, ValueError) as error:
+            raise PredictionError(f"{folder} holds no whole cross-validation ({error}); fit it again") from None
+        return cls(**arrays, figures=figures, by_tissue=by_tissue, model=model, notes=notes)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions alone, of folds and locked rows (n, g) float32, as `CrossValidation` names them."""
+
+    predictions: NDArray[np.float32]
+    baseline: NDArray[np.float32]
+    adjusted_baseline: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def cross_validate(
+    X: NDArray[Any],
+    Y: NDArray[Any],
+    donors: Sequence[str] | NDArray[Any],
+    tissues: Sequence[str] | NDArray[Any],
+    folds: Sequence[int] | NDArray[Any],
+    covariates: pd.DataFrame | None,
+    regressor: RidgeSettings | BoostingSettings,
+    settings: PredictionSettings,
+    progress: Progress = lambda _: None,
+    *,
+    genes: Sequence[str] | None = None,
+    workers: int = 1,
+) -> CrossValidation:
+    """Return out-of-fold predictions and figures of every gene.
+
+    Everything fitted (tissue means, covariates, scale, components, penalties, trees) is fitted on the
+    training donors of each fold alone, the penalty by generalised cross-validation inside them: the
+    figures of the folds are those of a nested cross-validation. Locked rows choose nothing.
+
+    Parameters
+    ----------
+    X
+        (n, d) embeddings, one row an RNA sample.
+    Y
+        (n, g) expression, log2(1 + TPM) or the like.
+    donors, tissues
+        (n,) names.
+    folds
+        (n,) int, -1 for locked donors.
+    covariates
+        n rows, the columns to regress out of both sides; None for none.
+    genes
+        (g,) names; numbers when None.
+    workers
+        Processes that LightGBM's genes are dealt to.
+
+    Raises
+    ------
+    PredictionError
+        Sizes that do not agree, values that are not finite, a donor in two folds, fewer than two folds,
+        too few rows, or a covariate that is the tissue under another name.
+    """
+    samples, notes = checked_samples(X, Y, donors, tissues, folds, covariates)
+    names = _gene_names(genes, Y.shape[1])
+    with _booster(regressor, settings, workers) as boost:
+        frames = fold_frames(samples, regressor, boost)
+        whole = whole_frame(samples, regressor, boost)
+        progress(f"{len(frames)} folds and all of them: features adjusted and decomposed")
+        found, model = _predicted(frames, whole, Y, names, progress)
+        progress("permuting donors")
+        null = permutation_null(frames, samples, Y, found.known, settings)
+    judged = Judged(Y, found.predictions, found.baseline, found.adjusted_baseline, found.known, samples)
+    figures = gene_figures(judged, null, names, settings)
+    figures["r_between"] = _between_tissues(model)
+    if isinstance(model, RidgeRegressor):
+        figures["penalty"] = model.penalties
+    by_tissue = tissue_figures(judged, null, names)
+    return CrossValidation(
+        found.predictions,
+        found.baseline,
+        found.adjusted_baseline,
+        found.known,
+        figures,
+        by_tissue,
+        model,
+        tuple(notes),
+    )
+
+
+def fit_regressor(
+    X: NDArray[Any],
+    Y: NDArray[Any],
+    donors: Sequence[str] | NDArray[Any],
+    tissues: Sequence[str] | NDArray[Any],
+    folds: Sequence[int] | NDArray[Any],
+    covariates: pd.DataFrame | None,
+    regressor: RidgeSettings | BoostingSettings,
+    settings: PredictionSettings,
+    *,
+    genes: Sequence[str] | None = None,
+    workers: int = 1,
+) -> GeneRegressor:
+    """Return the regressor fitted on all rows but the locked ones; `CrossValidation.model` is the same one."""
+    samples, _ = checked_samples(X, Y, donors, tissues, folds, covariates)
+    names = _gene_names(genes, Y.shape[1])
+    with _booster(regressor, settings, workers) as boost:
+        return _predicted([], whole_frame(samples, regressor, boost), Y, names, lambda _: None)[1]
+
+
+def out_of_fold_predictions(
+    X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RidgeSettings
+) -> NDArray[np.float32]:
+    """Return what a ridge on other features `X` of the same samples predicts, out of fold: (n, g)."""
+    samples = replace(samples, X=np.asarray(X))
+    frames, whole = fold_frames(samples, regressor, None), whole_frame(samples, regressor, None)
+    return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), lambda _: None)[0].predictions
+
+
+def _predicted(
+    frames: Sequence[Frame], whole: Frame, Y: NDArray[Any], names: tuple[str, ...], progress: Progress
+) -> tuple[OutOfFold, GeneRegressor]:
+    """Return predictions of all rows and the regressor of the whole training side, gene block by gene block."""
+    predictions, baseline, adjusted = (np.full(Y.shape, np.nan, dtype=np.float32) for _ in range(3))
+    learned_blocks = []
+    for block in gene_blocks(Y.shape[1]):
+        values = np.asarray(Y[:, block], dtype=np.float64)
+        tissue_says, all_say, residual = out_of_fold(frames, values)
+        learned = whole.learn(values, keep=True)
+        tissue_says[whole.test], all_say[whole.test] = learned.tissue, learned.adjusted
+        residual[whole.test] = learned.residual
+        baseline[:, block], adjusted[:, block] = tissue_says, all_say
+        predictions[:, block] = all_say + residual
+        learned_blocks.append(replace(learned, tissue=values[:0], adjusted=values[:0], residual=values[:0]))
+        progress(f"{min(block.stop, Y.shape[1])} of {Y.shape[1]} genes predicted")
+    known = np.zeros(len(Y), dtype=bool)
+    for frame in [*frames, whole]:
+        known[frame.test] = frame.known
+    if not whole.rows.code.columns:
+        adjusted = baseline
+    expression = Effects(
+        np.hstack([learned.effects.means for learned in learned_blocks]),
+        np.hstack([learned.effects.slopes for learned in learned_blocks]),
+    )
+    model: GeneRegressor
+    if isinstance(whole.regressor, RidgeSettings):
+        weights = np.hstack([learned.model for learned in learned_blocks])
+        penalties = np.concatenate([learned.penalties for learned in learned_blocks])
+        model = RidgeRegressor(names, whole.adjustment, expression, weights, penalties)
+    else:
+        texts = tuple(text for learned in learned_blocks for text in learned.model)
+        model = BoostingRegressor(names, whole.adjustment, expression, whole.components, texts)
+    return OutOfFold(predictions, baseline, adjusted, known), model
+
+
+def _between_tissues(model: GeneRegressor) -> Floats:
+    """Return the correlation, over tissues, of the gene's mean with what the within-tissue model says of it.
+
+    Negative where the relation inside tissues runs against that between them (Simpson's paradox).
+    NaN for trees, which do not reach beyond what they were trained on, and for fewer than three tissues.
+    """
+    if not isinstance(model, RidgeRegressor) or len(model.tissues) < 3:
+        return np.full(len(model.genes), np.nan)
+    features, genes = model.adjustment.features.means, model.expression.means
+    said = ((features - features.mean(axis=0)) / model.adjustment.scale) @ model.weights
+    return correlation(said - said.mean(axis=0), genes - genes.mean(axis=0))
+
+
+def _booster(
+    regressor: RidgeSettings | BoostingSettings, settings: PredictionSettings, workers: int
+) -> AbstractContextManager[BoostGenes | None]:
+    if isinstance(regressor, RidgeSettings):
+        return nullcontext(None)
+    return gene_booster(regressor, workers, settings.seed)
+
+
+def _gene_names(genes: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    names = tuple(str(number) for number in range(count)) if genes is None else tuple(str(gene) for gene in genes)
+    if len(names) != count:
+        raise PredictionError(f"{len(names)} gene names were given for {count} columns of expression")
+    return names

@@ -1,0 +1,205 @@
+"""Whether a slide file is whole, and what identifies its content.
+
+slideio opens a truncated file and shows what is missing as white, so the file itself is looked at:
+its first bytes, its TIFF directory, and whether every storage tile lies within it. Formats that
+only slideio knows are tried in a child process, because some files end the process that reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, TiffDirectory, is_tiff, read_directory
+from histo_assets.core.slides.fast import StorageTiles
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.slides.slide import assumed_mpp, slide_driver
+
+PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class SlideRecord:
+    """What is known of one slide file.
+
+    `width` and `height` are level-0 pixels (0 where unknown), `mpp` um/px (NaN where unknown).
+    `digest_kind` is `directory` (size, mtime and TIFF directory), `ends` (size, mtime and both ends of
+    the file) or `folder`. `integrity` is `checked` where every storage tile lies within the file and
+    is decoded strictly when it is read, `unverified` where slideio alone reads the format, '' for a
+    quarantined slide. `quarantined` is the reason, or None for a good slide.
+    """
+
+    path: str
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    mpp: float = math.nan
+    levels: int = 0
+    vendor: str = ""
+    digest: str = ""
+    digest_kind: str = ""
+    integrity: str = ""
+    quarantined: str | None = None
+
+
+def inspect_slide(
+    path: str | os.PathLike[str] | None, settings: SlideSettings | None = None, slide_id: str = ""
+) -> SlideRecord:
+    """Return what is known of the slide at `path`; a bad file is described, never raised.
+
+    Parameters
+    ----------
+    path
+        The slide file, or a folder of DICOM files; empty or None where none was found.
+    settings
+        Where they give `assume_mpp`, it stands in for a resolution that the file does not name.
+    slide_id
+        Key into `assume_mpp`, and the name used where there is no path.
+    """
+    if not path or not Path(path).exists():
+        name = str(path) if path else f"the file of slide {slide_id}"
+        return SlideRecord(str(path or ""), quarantined=f"{name} is missing; fetch it or take it out of the manifest")
+    record = SlideRecord(str(path))
+    try:
+        record = replace(record, bytes=_bytes(Path(path)))
+        return _inspected(record, Path(path), assumed_mpp(settings, slide_id), slide_id)
+    except (SlideError, OSError) as error:
+        return replace(record, quarantined=str(error))
+
+
+def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return what identifies a local slide's content, and of what kind that is.
+
+    A slide may hold gigabytes, so its bytes are not hashed: `directory` is the sha256 over size,
+    modification time (ns) and TIFF directory (the place and length of every storage tile, all
+    descriptions); `ends` takes the first and last 64 KiB instead, for other formats; `folder`
+    does so for every file of a folder.
+
+    Raises
+    ------
+    SlideError
+        The TIFF directory cannot be read.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() in TIFF_SUFFIXES and is_tiff(path):
+        return _directory_digest(path, read_directory(path))
+    return _ends_digest(path)
+
+
+def _inspected(record: SlideRecord, path: Path, assumed: float, slide_id: str) -> SlideRecord:
+    if record.bytes == 0:
+        raise SlideError(f"{path.name} is empty (0 bytes); fetch it again")
+    if path.is_file() and _is_html(path):
+        raise SlideError(f"{path.name} is an HTML page that a server sent in the slide's place; fetch it again")
+    if slide_driver(path) == "SVS":
+        record = _inspected_tiff(record, path)
+    else:
+        digest, kind = _ends_digest(path)
+        record = _probed(replace(record, digest=digest, digest_kind=kind), path)
+    if math.isnan(record.mpp):
+        record = replace(record, mpp=assumed)
+    if math.isnan(record.mpp):
+        raise SlideError(
+            f"{path.name} names no resolution; give it as slides.assume_mpp, for all slides or for "
+            f"{slide_id or 'this one'}"
+        )
+    return record
+
+
+def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
+    if not is_tiff(path):
+        raise SlideError(f"{path.name} is no TIFF file, so no Aperio slide; fetch it again")
+    directory = read_directory(path)
+    if path.suffix.lower() == ".svs" and directory.vendor != "aperio":
+        raise SlideError(
+            f"{path.name} is not an Aperio slide (its description does not begin with 'Aperio'); "
+            "convert it, or name it .tif if it is a tiled pyramid"
+        )
+    if not directory.levels:
+        raise SlideError(f"{path.name} is a TIFF without storage tiles, so no slide; convert it to a tiled pyramid")
+    if directory.beyond_end:
+        raise SlideError(
+            f"{path.name} is truncated: {directory.beyond_end} of its {directory.stored} storage tiles lie beyond "
+            f"its end at {record.bytes} bytes; copy or download it again"
+        )
+    if directory.complaint:
+        raise SlideError(f"{path.name} is truncated or damaged ({directory.complaint}); copy or download it again")
+    full = directory.levels[0]
+    digest, kind = _directory_digest(path, directory)
+    record = replace(
+        record,
+        width=full.width,
+        height=full.height,
+        mpp=directory.mpp,
+        levels=len(directory.levels),
+        vendor=directory.vendor,
+        digest=digest,
+        digest_kind=kind,
+        integrity="checked",
+    )
+    return record if all(StorageTiles.can_read(level) for level in directory.levels) else _probed(record, path)
+
+
+def _probed(record: SlideRecord, path: Path) -> SlideRecord:
+    """Return the record with what slideio says of the file, asked in a child process."""
+    command = [sys.executable, "-m", "histo_assets.core.slides.probe", str(path)]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise SlideError(f"{path.name} did not open within {PROBE_SECONDS} s; replace it") from None
+    if child.returncode < 0:
+        raise SlideError(f"{path.name} ends the process that reads it (signal {-child.returncode}); replace it")
+    try:
+        answer = json.loads(child.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise SlideError(f"{path.name} could not be tried ({child.stderr.strip()[-160:]}); replace it") from None
+    if "error" in answer:
+        raise SlideError(answer["error"])
+    mpp = math.nan if answer["mpp"] is None else answer["mpp"]
+    return replace(
+        record,
+        width=answer["width"],
+        height=answer["height"],
+        levels=answer["levels"],
+        vendor=answer["vendor"],
+        mpp=mpp,
+        integrity="unverified",
+    )
+
+
+def _is_html(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body"))
+
+
+def _bytes(path: Path) -> int:
+    return sum(p.stat().st_size for p in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def _directory_digest(path: Path, directory: TiffDirectory) -> tuple[str, str]:
+    status = path.stat()
+    text = f"{status.st_size} {status.st_mtime_ns} {directory.digest}"
+    return hashlib.sha256(text.encode()).hexdigest(), "directory"
+
+
+def _ends_digest(path: Path) -> tuple[str, str]:
+    total = hashlib.sha256()
+    for part in _files(path):
+        status = part.stat()
+        total.update(f"{part.name} {status.st_size} {status.st_mtime_ns}".encode())
+        with open(part, "rb") as file:
+            total.update(file.read(1 << 16))
+            file.seek(max(0, status.st_size - (1 << 16)))
+            total.update(file.read())
+    return total.hexdigest(), "ends" if path.is_file() else "folder"

@@ -1,0 +1,285 @@
+"""An open slide: regions at any resolution, whatever the scan."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, is_tiff, read_directory
+from histo_assets.core.slides.fast import StorageTiles
+from histo_assets.core.slides.settings import SlideSettings
+
+DRIVERS = {
+    ".svs": "SVS",
+    ".tif": "SVS",
+    ".tiff": "SVS",
+    ".afi": "AFI",
+    ".czi": "CZI",
+    ".dcm": "DCM",
+    ".ndpi": "NDPI",
+    ".qptiff": "QPTIFF",
+    ".scn": "SCN",
+    ".vsi": "VSI",
+    ".zvi": "ZVI",
+    ".jpg": "GDAL",
+    ".jpeg": "GDAL",
+    ".png": "GDAL",
+}
+"""slideio's drivers by suffix; a folder is read as DICOM, `.ome.tif(f)` as OME-TIFF."""
+
+_BLOCK = 2048
+
+
+class Slide:
+    """An open slide, read through its storage tiles where that is possible, else through slideio.
+
+    Attributes
+    ----------
+    path
+        Where the slide is.
+    mpp
+        Micrometres per pixel at level 0; NaN where neither file nor settings tell.
+    dimensions
+        (width, height) of level 0.
+    levels
+        (width, height) of every level, finest first.
+    vendor
+        `aperio`, `generic-tiff`, or slideio's driver in lower case.
+    checked
+        Whether every storage tile that is read is decoded strictly; slideio hides damage.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mpp: float,
+        levels: list[tuple[int, int]],
+        vendor: str,
+        storage: list[StorageTiles] | None,
+        descriptor: int | None,
+        scene: Any,
+    ) -> None:
+        self.path = path
+        self.mpp = mpp
+        self.levels = levels
+        self.dimensions = levels[0]
+        self.vendor = vendor
+        self.checked = storage is not None
+        self._storage = storage or []
+        self._descriptor = descriptor
+        self._scene = scene
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading is over."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._scene, self._storage = None, None, []
+
+    @property
+    def read_storage_tiles(self) -> int:
+        """Storage tiles asked for so far, over all levels (0 where slideio reads)."""
+        return sum(len(level.read_tiles) for level in self._storage)
+
+    @property
+    def lost_storage_tiles(self) -> int:
+        """Storage tiles that did not decode so far."""
+        return sum(len(level.lost_tiles) for level in self._storage)
+
+    @property
+    def blank_storage_tiles(self) -> int:
+        """Storage tiles of length zero among those asked for so far."""
+        return sum(len(level.blank_tiles) for level in self._storage)
+
+    def lost_areas(self) -> list[tuple[float, float, float, float]]:
+        """Return x, y, width, height in level-0 pixels of every storage tile lost so far."""
+        areas = []
+        for storage in self._storage:
+            factor = self.dimensions[0] / storage.level.width
+            areas += [(x * factor, y * factor, w * factor, h * factor) for x, y, w, h in storage.lost_areas()]
+        return areas
+
+    def read_region(self, x: int, y: int, w: int, h: int, mpp: float) -> np.ndarray[Any, Any]:
+        """Return a region of the slide at `mpp`.
+
+        Parameters
+        ----------
+        x, y
+            Upper left corner, level-0 pixels.
+        w, h
+            Size in pixels at `mpp`.
+        mpp
+            Micrometres per pixel of the result. Read from the coarsest level that is at least as
+            fine, and brought to `mpp` by area resampling.
+
+        Returns
+        -------
+        numpy.ndarray
+            (h, w, 3) uint8, RGB; white outside the slide and where a storage tile was lost.
+        """
+        return self.read_with_losses(x, y, w, h, mpp)[0]
+
+    def read_with_losses(self, x: int, y: int, w: int, h: int, mpp: float) -> tuple[np.ndarray[Any, Any], int]:
+        """Return `read_region`'s pixels and how many lost storage tiles the region touches."""
+        return self._read(x, y, w, h, mpp / self.mpp)
+
+    def thumbnail(self, max_px: int) -> np.ndarray[Any, Any]:
+        """Return the whole slide, its longer side `max_px` (never enlarged): (h, w, 3) uint8, RGB."""
+        downsample = max(1.0, max(self.dimensions) / max_px)
+        width, height = (max(1, round(side / downsample)) for side in self.dimensions)
+        return self._read(0, 0, width, height, downsample)[0]
+
+    def _read(self, x: int, y: int, w: int, h: int, downsample: float) -> tuple[np.ndarray[Any, Any], int]:
+        """Return (h, w, 3) pixels at `downsample` of level 0, block by block so that memory stays bounded."""
+        if self._storage:
+            # Half a per cent: levels are rounded to whole pixels.
+            fine = [s for s in self._storage if self.dimensions[0] / s.level.width <= downsample * 1.005]
+            storage = fine[-1] if fine else self._storage[0]
+            level_factor = self.dimensions[0] / storage.level.width
+        else:
+            storage, level_factor = None, 1.0
+        scale = downsample / level_factor
+        left, top = round(x / level_factor), round(y / level_factor)
+        pixels = np.empty((h, w, 3), dtype=np.uint8)
+        lost = 0
+        for (y0, y1), (x0, x1) in _blocks(h, w, max(1, int(_BLOCK / scale))):
+            sx0, sx1, sy0, sy1 = (round(edge * scale) for edge in (x0, x1, y0, y1))
+            sx1, sy1 = max(sx1, sx0 + 1), max(sy1, sy0 + 1)
+            size = (x1 - x0, y1 - y0)
+            if storage is None:
+                pixels[y0:y1, x0:x1] = self._general(left + sx0, top + sy0, sx1 - sx0, sy1 - sy0, size)
+                continue
+            block, lost_here = storage.read(left + sx0, top + sy0, sx1 - sx0, sy1 - sy0)
+            pixels[y0:y1, x0:x1] = _resized(block, size)
+            lost += lost_here
+        return pixels, lost
+
+    def _general(self, x: int, y: int, w: int, h: int, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """Return a level-0 region through slideio, resampled to `size`, as RGB."""
+        try:
+            block = self._scene.read_block((x, y, w, h), size=size)
+        except RuntimeError as error:
+            raise SlideError(f"{self.path.name} cannot be read at ({x}, {y}): {_line(error)}; replace it") from None
+        block = np.asarray(block)
+        if block.dtype != np.uint8:
+            raise SlideError(f"{self.path.name} holds {block.dtype} pixels, where 8-bit RGB is needed; convert it")
+        if block.ndim == 2 or block.shape[2] == 1:
+            return np.repeat(block.reshape(size[1], size[0], 1), 3, axis=2)
+        return block[:, :, :3]
+
+
+def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = None, slide_id: str = "") -> Slide:
+    """Return the open slide at `path`.
+
+    JPEG in TIFF is read through its storage tiles, everything else through slideio, whose SVS
+    driver can end the process on a TIFF that is not tiled: such a file is refused here.
+
+    Parameters
+    ----------
+    path
+        A slide file, or a folder of DICOM files.
+    settings
+        Where they give `assume_mpp`, it stands in for a resolution that the file does not name.
+    slide_id
+        Key into `assume_mpp` where that is given slide by slide.
+
+    Raises
+    ------
+    SlideError
+        The file cannot be opened as a slide.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SlideError(f"{path} is missing; fetch the slide or take it out of the manifest")
+    assumed = assumed_mpp(settings, slide_id)
+    driver = slide_driver(path)
+    if path.suffix.lower() in TIFF_SUFFIXES and driver == "SVS":
+        return _open_tiff(path, assumed)
+    scene = _scene(path, driver)
+    mpp = float(scene.resolution[0]) * 1e6
+    width, height = scene.rect[2:]
+    levels = [(width, height)]
+    for index in range(1, scene.num_zoom_levels):
+        size = scene.get_zoom_level_info(index).size
+        levels.append((int(size.width), int(size.height)))
+    return Slide(path, mpp if mpp > 0 else assumed, levels, driver.lower(), None, None, scene)
+
+
+def slide_driver(path: Path) -> str:
+    """Return slideio's driver for `path`, by suffix.
+
+    Raises
+    ------
+    SlideError
+        The suffix is of no known slide format.
+    """
+    if path.is_dir():
+        return "DCM"
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return "OMETIFF"
+    driver = DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise SlideError(f"{path.name} has no suffix of a slide format; known are {', '.join(DRIVERS)}")
+    return driver
+
+
+def assumed_mpp(settings: SlideSettings | None, slide_id: str) -> float:
+    """Return the resolution (um/px) that the settings assume for a slide; NaN where they assume none."""
+    assumed = settings.assume_mpp if settings else None
+    if isinstance(assumed, dict):
+        assumed = assumed.get(slide_id)
+    return math.nan if assumed is None else assumed
+
+
+def _open_tiff(path: Path, assumed: float) -> Slide:
+    if not is_tiff(path):
+        raise SlideError(f"{path.name} is no TIFF file, so no slide; fetch it again")
+    directory = read_directory(path)
+    if not directory.levels:
+        raise SlideError(f"{path.name} is a TIFF without tiles, so no slide; convert it to a tiled pyramid")
+    levels = [(level.width, level.height) for level in directory.levels]
+    mpp = assumed if math.isnan(directory.mpp) else directory.mpp
+    if all(StorageTiles.can_read(level) for level in directory.levels):
+        descriptor = os.open(path, os.O_RDONLY)
+        storage = [StorageTiles(descriptor, level) for level in directory.levels]
+        return Slide(path, mpp, levels, directory.vendor, storage, descriptor, None)
+    return Slide(path, mpp, levels, directory.vendor, None, None, _scene(path, "SVS"))
+
+
+def _scene(path: Path, driver: str) -> Any:
+    import slideio
+
+    try:
+        return slideio.open_slide(str(path), driver).get_scene(0)
+    except RuntimeError as error:
+        raise SlideError(f"{path.name} does not open as a {driver} slide ({_line(error)}); fetch it again") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _blocks(height: int, width: int, side: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield (top, min(top + side, height)), (left, min(left + side, width))
+
+
+def _resized(block: np.ndarray[Any, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Return `block` at `size` (width, height): area resampling, bilinear where it is enlarged."""
+    if (block.shape[1], block.shape[0]) == size:
+        return block
+    import cv2
+
+    enlarge = size[0] > block.shape[1] or size[1] > block.shape[0]
+    return np.asarray(cv2.resize(block, size, interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA))

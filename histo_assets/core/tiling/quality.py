@@ -1,0 +1,107 @@
+"""Quality figures of a tile, and the verdict on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from histo_assets.core.tiling.settings import QualitySettings
+
+PIECES = 4
+
+REASONS = ("jpeg_size", "half_empty", "dirt", "blur", "pen", "lost")
+"""Why a tile can be rejected, in the order in which they are tried (`lost` before all others)."""
+
+
+@dataclass(frozen=True)
+class TileQuality:
+    """What is measured on one tile.
+
+    `jpeg_bytes` is in bytes per pixel; `piece_sd` and `channel_sd` in grey levels; `sharpness` in
+    squared grey levels (variance of the Laplacian); `pen_share` and `tissue_share` in [0, 1].
+    """
+
+    jpeg_bytes: float
+    piece_sd: float
+    channel_sd: float
+    sharpness: float
+    pen_share: float
+    tissue_share: float
+
+
+def tile_quality(pixels: np.ndarray[Any, Any], jpeg_length: int, tissue_share: float) -> TileQuality:
+    """Return the quality figures of one tile.
+
+    Parameters
+    ----------
+    pixels
+        (n, n, 3) uint8, RGB.
+    jpeg_length
+        Bytes of the tile's JPEG.
+    tissue_share
+        Share of the tile that the tissue mask covers.
+    """
+    import cv2
+
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    channel_sd = cv2.meanStdDev(pixels)[1]
+    return TileQuality(
+        jpeg_bytes=round(jpeg_length / gray.size, 4),
+        piece_sd=round(_piece_sd(gray), 2),
+        channel_sd=round(float(channel_sd.min()), 2),
+        sharpness=round(float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1][0, 0] ** 2), 2),
+        pen_share=round(float(pen_pixels(pixels).mean()), 4),
+        tissue_share=round(tissue_share, 4),
+    )
+
+
+def judge(quality: TileQuality, settings: QualitySettings) -> str | None:
+    """Return why a tile is rejected (one of `REASONS`), or None for a good one.
+
+    `settings` are those of the tile's tissue (`QualitySettings.for_tissue`).
+    """
+    if quality.jpeg_bytes < settings.min_jpeg_bytes_per_pixel:
+        return "jpeg_size"
+    if quality.piece_sd < settings.min_piece_sd:
+        return "half_empty"
+    if quality.channel_sd < settings.min_channel_sd:
+        return "dirt"
+    if quality.sharpness < settings.min_sharpness:
+        return "blur"
+    if quality.pen_share > settings.max_pen_share:
+        return "pen"
+    return None
+
+
+def pen_pixels(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return where (..., 3) uint8 RGB `pixels` look like blue, green or black ink, as bool.
+
+    Haematoxylin and eosin both absorb green most, so stained tissue has red >= green whatever its
+    strength; blue and green ink absorb red most. Black ink is dark and has no hue.
+    """
+    import cv2
+
+    red, green, blue = cv2.split(pixels)
+    strongest = cv2.max(cv2.max(red, green), blue)
+    weakest = cv2.min(cv2.min(red, green), blue)
+    spread = cv2.subtract(strongest, weakest)
+    coloured = (cv2.subtract(green, red) > 12) & (spread > 45)
+    black = (strongest < 100) & (spread < 24)
+    return np.asarray(coloured | black)
+
+
+def _piece_sd(gray: np.ndarray[Any, Any]) -> float:
+    """Return the standard deviation that a quarter of the `PIECES` x `PIECES` pieces of a tile do not exceed.
+
+    Not the smallest: a piece can lie within one fat cell, and is as flat as glass then.
+    """
+    import cv2
+
+    edges = [round(i * gray.shape[0] / PIECES) for i in range(PIECES + 1)]
+    pieces = [gray[top:bottom, left:right] for top, bottom in pairwise(edges) for left, right in pairwise(edges)]
+    spreads = sorted(float(cv2.meanStdDev(piece)[1][0, 0]) for piece in pieces)
+    return spreads[len(spreads) // 4 - 1]

@@ -1,0 +1,208 @@
+"""The tiles of a tissue as a handle, and a reader of their JPEGs."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+
+from histo_assets.core.files import settings_digest, write_json
+from histo_assets.core.tiling.store import ShardStore, TilingError
+
+__all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
+
+INDEX_SCHEMA: dict[str, Any] = {
+    "tile": pl.String,
+    "slide": pl.String,
+    "donor": pl.String,
+    "tissue": pl.String,
+    "x": pl.Int64,
+    "y": pl.Int64,
+    "size": pl.Int64,
+    "mpp": pl.Float64,
+    "shard": pl.String,
+    "offset": pl.Int64,
+    "length": pl.Int64,
+    "jpeg_bytes": pl.Float64,
+    "piece_sd": pl.Float64,
+    "channel_sd": pl.Float64,
+    "sharpness": pl.Float64,
+    "pen_share": pl.Float64,
+    "tissue_share": pl.Float64,
+    "crc32": pl.Int64,
+}
+"""Columns of a tile index: x, y, size in level-0 pixels, mpp in um/px, offset and length in bytes of the shard."""
+
+_OPEN_SHARDS = 128
+
+
+@dataclass(frozen=True, eq=False)
+class TileSet:
+    """The tiles of one tissue: a handle to the shards that hold them.
+
+    Attributes
+    ----------
+    index
+        One row a tile, columns as in `INDEX_SCHEMA`, slide by slide.
+    funnel
+        One row a slide: `candidates` (grid cells), those without enough tissue (`no_tissue`), those
+        looked at and rejected by reason, `good` and `kept`. Cells that were never looked at, because
+        enough tiles had been found, are the difference.
+    tissue, parameters, shard_root
+        The tissue; the digest of the settings it was cut under; where the shards are.
+    quarantined
+        Slides given up while tiling, with the reason.
+    complete
+        Whether there are as many tiles as the settings ask for.
+    previews
+        By slide, a JPEG of it with the contour of its mask and its tiles outlined.
+    rejected
+        Small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`.
+    """
+
+    index: pl.DataFrame
+    funnel: pd.DataFrame
+    tissue: str
+    parameters: str
+    shard_root: str
+    quarantined: dict[str, str]
+    complete: bool
+    previews: dict[str, bytes] = field(repr=False)
+    rejected: dict[str, bytes] = field(repr=False)
+
+    def jpeg_bytes(self, rows: pl.DataFrame) -> list[bytes]:
+        """Return the JPEG of every row of `rows`, which are rows of the index."""
+        return TileReader([self]).read(rows)
+
+    def rejected_examples(self) -> dict[str, bytes]:
+        """Return small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`."""
+        return dict(self.rejected)
+
+    def content_digest(self) -> str:
+        """Return a digest of the tiles themselves and what is known of them.
+
+        Where the tiles lie does not count: cutting more of a slide later, for another study, changes nothing.
+        """
+        rows = self.index.drop("shard", "offset")
+        funnel = self.funnel.to_csv(index=False)
+        return settings_digest(self.tissue, rows.write_csv(float_precision=6), funnel, self.quarantined)
+
+    def write(self, folder: Path) -> None:
+        """Write the handle into `folder`: index.parquet, funnel.parquet, tileset.json, pictures; no shard."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.index.write_parquet(folder / "index.parquet", compression="zstd")
+        self.funnel.to_parquet(folder / "funnel.parquet", index=False)
+        for kind, pictures in (("previews", self.previews), ("rejected", self.rejected)):
+            (folder / kind).mkdir(exist_ok=True)
+            for name, jpeg in pictures.items():
+                (folder / kind / f"{name}.jpg").write_bytes(jpeg)
+        names = ("tissue", "parameters", "shard_root", "quarantined", "complete")
+        write_json(folder / "tileset.json", {name: getattr(self, name) for name in names})
+
+    @classmethod
+    def read(cls, folder: Path) -> TileSet:
+        """Return the handle that `write` left in `folder`."""
+        return cls(
+            index=pl.read_parquet(folder / "index.parquet"),
+            funnel=pd.read_parquet(folder / "funnel.parquet"),
+            previews={path.stem: path.read_bytes() for path in sorted(folder.glob("previews/*.jpg"))},
+            rejected={path.stem: path.read_bytes() for path in sorted(folder.glob("rejected/*.jpg"))},
+            **json.loads((folder / "tileset.json").read_text(encoding="utf-8")),
+        )
+
+
+class TileReader:
+    """Reads JPEGs of tiles out of shards, which are fetched once and mapped into memory.
+
+    Travels to worker processes; each maps the shards for itself.
+    """
+
+    def __init__(self, sources: Sequence[TileSet] | Mapping[str, str]) -> None:
+        """Read the shards of tile sets, or of a mapping of tissue to shard root."""
+        if not isinstance(sources, Mapping):
+            sources = {tile_set.tissue: tile_set.shard_root for tile_set in sources}
+        self._roots = dict(sources)
+        self._default: str | None = None
+        self._mapped: OrderedDict[tuple[str, str], mmap.mmap] = OrderedDict()
+
+    @classmethod
+    def at(cls, shard_root: str) -> TileReader:
+        """Return a reader of every tissue's shards below `shard_root`."""
+        reader = cls({})
+        reader._default = str(shard_root)
+        return reader
+
+    def read(self, rows: pl.DataFrame) -> list[bytes]:
+        """Return the JPEG of every row.
+
+        Parameters
+        ----------
+        rows
+            Needs tissue, shard, offset and length; with `crc32`, the content is checked against it.
+
+        Raises
+        ------
+        TilingError
+            A shard is missing, shorter than the index says, or holds something else.
+        """
+        columns = ["tissue", "shard", "offset", "length"]
+        found = [
+            self._shard(tissue, shard)[offset : offset + length]
+            for tissue, shard, offset, length in rows.select(columns).iter_rows()
+        ]
+        for place, (jpeg, length) in enumerate(zip(found, rows["length"], strict=True)):
+            if len(jpeg) != length or ("crc32" in rows.columns and zlib.crc32(jpeg) != rows["crc32"][place]):
+                tissue, shard = rows["tissue"][place], rows["shard"][place]
+                raise TilingError(
+                    f"shard {tissue}/{shard} is not the one that the index was made of; "
+                    f"delete it and materialize the tiles of {tissue} again"
+                )
+        return found
+
+    def _shard(self, tissue: str, shard: str) -> mmap.mmap:
+        key = (tissue, shard)
+        mapped = self._mapped.get(key)
+        if mapped is None:
+            root = self._roots.get(tissue, self._default)
+            if root is None:
+                raise TilingError(f"no shards are known of tissue {tissue}; give the reader its tile set too")
+            with open(ShardStore(root, tissue).fetch(shard), "rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._mapped[key] = mapped
+            if len(self._mapped) > _OPEN_SHARDS:
+                self._mapped.popitem(last=False)
+        return mapped
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mapped": OrderedDict()}
+
+
+def one_parameter_set(tiles: Mapping[str, TileSet], tissues: Sequence[str]) -> str:
+    """Return the digest of the settings under which the tiles of all `tissues` were cut.
+
+    Raises
+    ------
+    TilingError
+        A tissue has no tiles, or was cut under other settings than the rest.
+    """
+    absent = [tissue for tissue in tissues if tissue not in tiles]
+    if absent:
+        raise TilingError(f"there are no tiles of {', '.join(absent)}; materialize them first")
+    by_digest: dict[str, list[str]] = {}
+    for tissue in tissues:
+        by_digest.setdefault(tiles[tissue].parameters, []).append(tissue)
+    if len(by_digest) > 1:
+        fewest = min(by_digest, key=lambda digest: (len(by_digest[digest]), digest))
+        raise TilingError(
+            f"the tiles of {', '.join(by_digest[fewest])} were cut under other settings than the rest; "
+            "materialize them again"
+        )
+    return next(iter(by_digest), "")

@@ -1,0 +1,310 @@
+"""Cutting the tiles of a tissue: every slide in its own process, balanced over the slides."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+import polars as pl
+
+from histo_assets.core.files import settings_digest
+from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.cut import MAX_UPSAMPLING, SlideJob, cut_slide
+from histo_assets.core.tiling.pictures import decoded, overlay
+from histo_assets.core.tiling.quality import REASONS
+from histo_assets.core.tiling.sampling import balanced_counts
+from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.core.tiling.shards import INDEX_SCHEMA, ShardStore, TileSet
+from histo_assets.core.tiling.sidecar import SlideCut
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EXAMPLES_PER_REASON = 8
+
+# Tiles cut beyond a slide's share, so that one poor slide does not have all others cut twice.
+_SPARE = 0.1
+
+# Level-0 pixels of tiles that take about as long as starting the processes.
+_WORTH_A_POOL = 3e8
+
+Given: TypeAlias = SlideCut | str
+"""What a slide came to: its cut, or why it could not be cut."""
+
+
+def tile_tissue(
+    raw_slides: pd.DataFrame,
+    shard_root: str,
+    settings: TilingSettings,
+    slide_settings: SlideSettings,
+    tissue: str,
+    workers: int,
+    progress: Callable[[str], None],
+) -> TileSet:
+    """Return the tiles of one tissue, cutting only what no earlier run has cut.
+
+    A slide's shard is reused where it is whole and holds enough tiles: nothing is decoded then, the
+    slide need not even be there. A slide that cannot be read is quarantined, the others go on.
+    Which tiles are chosen depends neither on the order of the slides nor on `workers` or earlier runs.
+
+    Parameters
+    ----------
+    raw_slides
+        One row a slide: slide, donor, path, mpp (um/px), width, height (level-0 pixels), digest,
+        digest_kind, integrity, quarantined. Rows with a reason in `quarantined` are passed over.
+    shard_root
+        Local path or fsspec URL; the shards lie in its folder `tissue`.
+    workers
+        Processes. With one, or where there is little to do, slides are cut in this process, except
+        those that only slideio reads (`integrity` not `checked`), which may end the process.
+    progress
+        Told a sentence after each slide.
+    """
+    sound = raw_slides[raw_slides["quarantined"].isna()]
+    rows = sound.to_dict("records")
+    jobs = {row["slide"]: _job(row, shard_root, settings, slide_settings, tissue) for row in rows}
+    given = _reusable(jobs, ShardStore(shard_root, tissue))
+    reused = len(given)
+    given |= {slide: reason for slide, job in jobs.items() if (reason := _too_coarse(job))}
+    unverified = set(sound.loc[sound["integrity"] != "checked", "slide"])
+    while True:
+        counts = balanced_counts(
+            {slide: _most(job, given.get(slide)) for slide, job in jobs.items()},
+            settings.tiles_per_slide,
+            settings.tiles_per_tissue,
+        )
+        spare = 0 if settings.tiles_per_tissue is None else _SPARE
+        wanted = {
+            slide: counts[slide] + int(counts[slide] * spare)
+            for slide in jobs
+            if _falls_short(given.get(slide), counts[slide])
+        }
+        if not wanted:
+            break
+        for slide, result in _cut_all(jobs, wanted, given, unverified, workers):
+            given[slide] = result
+            progress(_sentence(slide, result, wanted[slide]))
+    if reused:
+        progress(f"{reused} of {len(jobs)} slides of {tissue} had been cut before")
+    return _tile_set(sound, jobs, given, counts, settings, slide_settings, tissue, shard_root)
+
+
+def _job(
+    row: Mapping[Any, Any], shard_root: str, settings: TilingSettings, slide_settings: SlideSettings, tissue: str
+) -> SlideJob:
+    return SlideJob(
+        slide=row["slide"],
+        path=row["path"],
+        mpp=float(row["mpp"]),
+        digest=row["digest"],
+        digest_kind=row["digest_kind"],
+        width=int(row["width"]),
+        height=int(row["height"]),
+        tissue=tissue,
+        shard_root=str(shard_root),
+        tiling=settings,
+        slides=slide_settings,
+    )
+
+
+def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, Given]:
+    """Return the furthest whole cut that each slide already has under these settings."""
+    published = store.names()
+    found: dict[str, Given] = {}
+    for slide, job in jobs.items():
+        start = f"{slide}-{job.key}-"
+        places = [name[len(start) : -5] for name in published if name.startswith(start) and name.endswith(".json")]
+        for looked in sorted((int(place) for place in places if place.isdigit()), reverse=True):
+            cut = SlideCut.from_json(store.read_text(f"{start}{looked}.json"))
+            if not cut.good or published.get(f"{cut.name}.tar") == cut.shard_bytes:
+                found[slide] = cut
+                break
+    return found
+
+
+def _too_coarse(job: SlideJob) -> str | None:
+    if job.mpp <= MAX_UPSAMPLING * job.tiling.mpp:
+        return None
+    return (
+        f"scanned at {job.mpp:.3g} um/px, coarser than the study's {job.tiling.mpp:g}; "
+        "raise tiling.mpp or leave the slide out"
+    )
+
+
+def _most(job: SlideJob, given: Given | None) -> int:
+    """Return how many good tiles a slide can have at most, by what is known of it."""
+    if given is None:
+        return job.cells
+    if isinstance(given, str):
+        return 0
+    good = len(given.good)
+    return good if given.exhausted else good + given.candidates - len(given.looked)
+
+
+def _falls_short(given: Given | None, wanted: int) -> bool:
+    if given is None:
+        return True
+    return isinstance(given, SlideCut) and not given.exhausted and len(given.good) < wanted
+
+
+def _cut_all(
+    jobs: Mapping[str, SlideJob], wanted: Mapping[str, int], given: Mapping[str, Given], apart: set[str], workers: int
+) -> Iterator[tuple[str, Given]]:
+    """Yield what each slide came to; those in `apart`, whose reader may crash, are never cut in this process."""
+    tasks = {slide: (jobs[slide], count, _cut_before(given.get(slide))) for slide, count in wanted.items()}
+    pixels = sum(count * jobs[slide].size ** 2 for slide, count in wanted.items())
+    here = [slide for slide in tasks if slide not in apart] if workers <= 1 or pixels < _WORTH_A_POOL else []
+    for slide in here:
+        yield slide, _cut_or_reason(*tasks[slide])
+    there = {slide: task for slide, task in tasks.items() if slide not in here}
+    unfinished = dict(there)
+    for slide, result in _in_processes(there, max(1, workers)):
+        del unfinished[slide]
+        yield slide, result
+    # A slide ended its process and took the pool along: each of the rest gets a process of its own.
+    for slide, task in unfinished.items():
+        alone = dict(_in_processes({slide: task}, 1))
+        yield slide, alone.get(slide, f"{task[0].path} ends the process that reads it; replace it or leave it out")
+
+
+def _cut_before(given: Given | None) -> SlideCut | None:
+    return given if isinstance(given, SlideCut) else None
+
+
+def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int) -> Iterator[tuple[str, Given]]:
+    """Yield what was cut before the pool, if ever, broke."""
+    if not tasks:
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["histo_assets.core.tiling.cut", "cv2", "simplejpeg", "tifffile"])
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        futures: dict[Future[Given], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                continue
+
+
+def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Given:
+    """Return the cut of a slide, or in one sentence why it could not be read; other errors are raised."""
+    try:
+        return cut_slide(job, wanted, earlier)
+    except SlideError as error:
+        return str(error)
+    except FileNotFoundError as error:
+        return f"{error.filename} is missing; fetch it again and materialize raw_slides of {job.tissue}"
+
+
+def _sentence(slide: str, given: Given, wanted: int) -> str:
+    if isinstance(given, str) or given.quarantined:
+        return f"{slide}: quarantined, {given if isinstance(given, str) else given.quarantined}"
+    lost = f", {given.lost_storage_tiles} storage tiles lost" if given.lost_storage_tiles else ""
+    blank = f", {given.blank_storage_tiles} storage tiles of length zero" if given.blank_storage_tiles else ""
+    return f"{slide}: {len(given.good)} of {wanted} tiles from {len(given.looked)} looked at{lost}{blank}"
+
+
+def _tile_set(
+    sound: pd.DataFrame,
+    jobs: Mapping[str, SlideJob],
+    given: Mapping[str, Given],
+    counts: Mapping[str, int],
+    settings: TilingSettings,
+    slide_settings: SlideSettings,
+    tissue: str,
+    shard_root: str,
+) -> TileSet:
+    cuts = {slide: given[slide] for slide in jobs}
+    donors = dict(zip(sound["slide"], sound["donor"], strict=True))
+    rows, previews = [], {}
+    for slide, cut in cuts.items():
+        if isinstance(cut, str):
+            continue
+        chosen = pl.DataFrame(_rows(jobs[slide], cut, donors[slide], counts[slide]), schema=INDEX_SCHEMA, orient="row")
+        rows.append(chosen)
+        previews[slide] = _preview(jobs[slide], cut, chosen)
+    index = pl.concat(rows) if rows else pl.DataFrame(schema=INDEX_SCHEMA)
+    reasons = {slide: cut if isinstance(cut, str) else cut.quarantined for slide, cut in cuts.items()}
+    wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
+    return TileSet(
+        index=index,
+        funnel=_funnel({slide: cut for slide, cut in cuts.items() if not isinstance(cut, str)}, counts),
+        tissue=tissue,
+        parameters=settings_digest(settings, slide_settings.max_lost_share),
+        shard_root=str(shard_root),
+        quarantined={slide: reason for slide, reason in reasons.items() if reason},
+        complete=len(index) >= wanted,
+        previews=previews,
+        rejected=_examples([cut for cut in cuts.values() if not isinstance(cut, str)]),
+    )
+
+
+def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "tile": f"{job.slide}_{good.x}_{good.y}",
+            "slide": job.slide,
+            "donor": donor,
+            "tissue": job.tissue,
+            "size": job.size,
+            "mpp": job.tiling.mpp,
+            "shard": f"{cut.name}.tar",
+            "x": good.x,
+            "y": good.y,
+            "offset": good.offset,
+            "length": good.length,
+            "crc32": good.crc32,
+            **asdict(good.quality),
+        }
+        for good in cut.good[:count]
+    ]
+
+
+def _funnel(cuts: Mapping[str, SlideCut], counts: Mapping[str, int]) -> pd.DataFrame:
+    rows = []
+    for slide, cut in cuts.items():
+        looked = [candidate.reason for candidate in (cut.looked if cut.quarantined else cut.until(counts[slide]))]
+        rejected = {reason: looked.count(reason) for reason in REASONS}
+        good = looked.count("")
+        kept = 0 if cut.quarantined else good
+        rows.append(
+            {
+                "slide": slide,
+                "candidates": cut.cells,
+                "no_tissue": cut.no_tissue,
+                **rejected,
+                "good": good,
+                "kept": kept,
+            }
+        )
+    columns = ["slide", "candidates", "no_tissue", *REASONS, "good", "kept"]
+    return pd.DataFrame(rows, columns=columns).astype({name: "int64" for name in columns[1:]})
+
+
+def _preview(job: SlideJob, cut: SlideCut, chosen: pl.DataFrame) -> bytes:
+    thumbnail = decoded(cut.thumbnail)
+    return overlay(thumbnail, _mask(cut.mask), chosen, thumbnail.shape[1] / job.width)
+
+
+def _mask(png: bytes) -> np.ndarray[Any, Any]:
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)) > 0
+
+
+def _examples(cuts: list[SlideCut]) -> dict[str, bytes]:
+    """Return some rejected tiles of every reason, from as many slides as possible."""
+    chosen: dict[str, bytes] = {}
+    for reason in REASONS:
+        named = [(name, jpeg) for cut in cuts for name, jpeg in cut.examples.items() if name.startswith(f"{reason}_")]
+        # The first example of every slide before the second of any.
+        named.sort(key=lambda example: example[0].rsplit("_", 1)[-1])
+        chosen.update(named[:EXAMPLES_PER_REASON])
+    return chosen

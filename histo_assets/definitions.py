@@ -1,0 +1,55 @@
+"""What Dagster loads: `defs`, the definitions of the study that `HISTO_STUDY` names.
+
+Belongs here: putting a study's assets, jobs and resources together. Does not: anything an asset
+computes, or any choice that changes a result.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import dagster as dg
+
+from histo_assets.defs import automation, cohort, embeddings, expression, incoming, integration, model, report, slides
+from histo_assets.defs import tiles as tiling
+from histo_assets.defs.study_assets import StudyAssets
+from histo_assets.storage.io_managers import StorageResource, build_io_managers
+from histo_assets.studies.study import Study, load_study
+
+ROOMS = (cohort, slides, tiling, expression, model, embeddings, integration, incoming, report)
+
+
+def storage_root() -> str:
+    """Return where the studies' results are kept (`HISTO_STORAGE`: a path or fsspec URL, default `data`)."""
+    root = os.environ.get("HISTO_STORAGE") or "data"
+    return root if "://" in root else os.path.abspath(root)
+
+
+def build_definitions(study: Study, storage: str | None = None) -> dg.Definitions:
+    """Return assets, checks, jobs, schedules, sensors and resources of one study.
+
+    Parameters
+    ----------
+    study
+        The protocol.
+    storage
+        Path or fsspec URL below which the study has its folder; None means `HISTO_STORAGE`.
+    """
+    root = f"{storage or storage_root()}/{study.name}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        assets = StudyAssets(study)
+        jobs, schedules, sensors = automation.build(assets)
+        return dg.Definitions(
+            assets=[asset for room in ROOMS for asset in room.build(assets)],
+            jobs=jobs,
+            schedules=schedules,
+            sensors=sensors,
+            resources={**build_io_managers(root), "storage": StorageResource(root=root)},
+            executor=dg.in_process_executor,
+        )
+
+
+defs = build_definitions(load_study())

@@ -1,0 +1,165 @@
+"""Jobs, the schedule that backfills tissues, and the sensor for new slides.
+
+A job selects assets of one partition family; `whole_study` drives them all.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.core.files import is_safe_id
+from histo_assets.defs.study_assets import StudyAssets
+
+JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "prepare_cohort": ("Read the manifest and pair slides with RNA.", ("slide_manifest", "slide_pairs")),
+    "tile_tissues": (
+        "Select, check and tile the slides of tissues; backfill it over all of them.",
+        ("selected_slides", "raw_slides", "tiles"),
+    ),
+    "prepare_expression": (
+        "Split the donors, filter the genes, project the expression.",
+        ("donor_split", "expression_matrix", "expression_projection"),
+    ),
+    "freeze_training_set": ("Freeze the training order over all tissues.", ("training_set",)),
+    "train_experiments": ("Train experiments; backfill it over all of them.", ("trained_model",)),
+    "choose_model": (
+        "Compare the experiments, choose one and evaluate it on locked donors.",
+        ("experiment_comparison", "selected_model", "model_evaluation"),
+    ),
+    "embed_tissues": ("Embed the tiles of tissues; backfill it over all of them.", ("tile_embeddings",)),
+    "project_embeddings": (
+        "Pool slides, project tiles and slides.",
+        ("slide_embeddings", "tile_projection", "slide_projection"),
+    ),
+    "project_epochs": ("Project the slides of every checkpoint epoch.", ("epoch_projection",)),
+    "fit_regressors": ("Fit and cross-validate the regressors of every gene.", ("gene_regressors",)),
+    "integrate": (
+        "Join image and expression, cluster slides, compare the ways to predict genes.",
+        (
+            "joint_projection",
+            "recoverable_genes",
+            "expression_clusters",
+            "cluster_expression",
+            "prediction_comparison",
+        ),
+    ),
+    "predict_incoming": (
+        "Predict tissue and expression of a new slide.",
+        ("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"),
+    ),
+    "write_report": ("Write the page of the whole study.", ("study_report",)),
+}
+
+
+def build(assets: StudyAssets) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return jobs, schedules and sensors of one study."""
+    jobs = {name: _job(assets, name) for name in JOBS}
+    whole = _whole_study(assets)
+    return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], [_watch(assets, jobs["predict_incoming"])]
+
+
+def _job(assets: StudyAssets, name: str) -> Any:
+    description, selected = JOBS[name]
+    selection = dg.AssetSelection.assets(*[assets.key(asset) for asset in selected])
+    return dg.define_asset_job(f"{assets.study.name}_{name}", selection=selection, description=description)
+
+
+def _whole_study(assets: StudyAssets) -> dg.JobDefinition:
+    study = assets.study
+
+    @dg.op(name=f"{study.name}_bring_up_to_date")
+    def bring_up_to_date(context: dg.OpExecutionContext) -> None:
+        from histo_assets.definitions import build_definitions
+        from histo_assets.defs.whole_study import StudyDriver
+
+        outcome = StudyDriver(build_definitions(study), study, context.instance).bring_up_to_date(context.log.info)
+        if not outcome.success:
+            problems = "; ".join(f"{work}: {problem}" for work, problem in outcome.failed)
+            raise dg.Failure(f"{len(outcome.failed)} runs failed, {len(outcome.blocked)} wait for them. {problems}")
+
+    @dg.job(
+        name=f"{study.name}_whole_study",
+        description="Bring every asset of the study up to date, room after room.",
+        executor_def=dg.in_process_executor,
+    )
+    def whole_study() -> None:
+        bring_up_to_date()
+
+    return whole_study
+
+
+def _nightly(assets: StudyAssets, job: Any) -> dg.ScheduleDefinition:
+    tissues = assets.partitions.tissues
+
+    @dg.schedule(
+        name=f"{assets.study.name}_nightly_tissues",
+        job=job,
+        cron_schedule="0 2 * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Every night, bring slides and tiles of every tissue up to date; whole shards are reused.",
+    )
+    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        night = context.scheduled_execution_time.strftime("%Y-%m-%d")
+        for tissue in tissues.get_partition_keys():
+            yield dg.RunRequest(run_key=f"{tissue}-{night}", partition_key=tissue)
+
+    return nightly
+
+
+def settled_files(folder: Path, cursor: str | None, most: int = 20) -> tuple[list[tuple[str, str]], str]:
+    """Return the slides of `folder` that stood still since the last look, and the next cursor.
+
+    A file is ready once its size and time are the same on two looks in a row; it is returned once
+    for each content. At most `most` files a look. Names that are no safe ids are left alone.
+
+    Returns
+    -------
+    ready : list of (partition key, version of the file)
+    cursor : str
+        What to pass next time.
+    """
+    seen: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
+    ready: list[tuple[str, str]] = []
+    now: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not path.is_file() or path.name.startswith(".") or not is_safe_id(path.stem):
+            continue
+        version = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
+        before = seen.get(path.name, {})
+        still, taken = before.get("version") == version, before.get("taken") == version
+        if still and not taken and len(ready) < most:
+            ready.append((path.stem, version))
+            taken = True
+        now[path.name] = {"version": version, "taken": version if taken else before.get("taken")}
+    return ready, json.dumps(now)
+
+
+def _watch(assets: StudyAssets, job: Any) -> dg.SensorDefinition:
+    study = assets.study
+
+    @dg.sensor(
+        name=f"{study.name}_incoming_slides",
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Turns a new slide in the study's incoming folder into a prediction.",
+    )
+    def incoming_slides(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        folder = Path(study.resolve(study.incoming.folder))
+        ready, cursor = settled_files(folder, context.cursor)
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(run_key=f"{key}-{version}", partition_key=key, tags={"histo_assets/slide": key[:63]})
+                for key, version in ready
+            ],
+            dynamic_partitions_requests=(
+                [assets.partitions.incoming.build_add_request([key for key, _ in ready])] if ready else []
+            ),
+            cursor=cursor,
+            skip_reason=None if ready else f"no new slide stands still in {folder}",
+        )
+
+    return incoming_slides

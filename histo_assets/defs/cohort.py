@@ -1,0 +1,206 @@
+"""Room `cohort`: who is in the study, which slides, on which side of the split."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.core.files import file_digest, settings_digest
+from histo_assets.defs.metadata import picture, table_metadata
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import Table
+
+ROOM = "cohort"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    return [*_source_files(assets), *_slides_and_pairs(assets), *_selection_and_split(assets)]
+
+
+def _source_files(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @dg.observable_source_asset(key=assets.key("cohort_tables"), group_name=ROOM)
+    def cohort_tables() -> dg.ObserveResult:
+        """The files of the cohort: manifest and list of RNA samples, observed by their digest."""
+        paths = [study.resolve(path) for path in (study.cohort.manifest, study.cohort.rna_samples) if path]
+        return _observed(paths)
+
+    @dg.observable_source_asset(key=assets.key("slide_files"), group_name=ROOM)
+    def slide_files() -> dg.ObserveResult:
+        """The folder of slides, observed by the names, sizes and times of its files."""
+        folder = Path(study.resolve(study.slides.folder))
+        found = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+        listing = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+        return dg.ObserveResult(
+            data_version=dg.DataVersion(settings_digest(listing)),
+            metadata={"folder": str(folder), "files": len(listing), "bytes": sum(size for _, size, _ in listing)},
+        )
+
+    @dg.observable_source_asset(key=assets.key("expression_file"), group_name="expression")
+    def expression_file() -> dg.ObserveResult:
+        """The expression file, observed by its digest (from 200 MB on by size and time)."""
+        return _observed([study.resolve(study.expression.file)])
+
+    return [cohort_tables, slide_files, expression_file]
+
+
+def _observed(paths: list[str]) -> dg.ObserveResult:
+    """Return the observation of some files; a missing one is part of what was observed."""
+    versions = {Path(path).name: _file_version(path) for path in paths}
+    return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=versions)
+
+
+def _file_version(path: str) -> str:
+    if "://" in path:
+        return path
+    if not Path(path).is_file():
+        return "missing"
+    size = Path(path).stat().st_size
+    return file_digest(path)[:16] if size < 200_000_000 else f"{size}-{Path(path).stat().st_mtime_ns}"
+
+
+def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"table", "pandas"},
+        settings=[study.cohort],
+        deps=["cohort_tables"],
+        checks={"slide_ids_are_unique": "No slide id occurs twice."},
+        blocking=["slide_ids_are_unique"],
+    )
+    def slide_manifest() -> dg.MaterializeResult:
+        """Every slide of the cohort: id, donor, tissue and the cohort's own columns, normalised and validated."""
+        from histo_assets.core.cohort.readers import read_manifest
+        from histo_assets.core.figures.cohort import cohort_overview
+
+        manifest = read_manifest(study.cohort, study.resolve(study.cohort.manifest))
+        repeated = int(manifest["slide"].duplicated().sum())
+        return result(
+            manifest,
+            {
+                "slides": len(manifest),
+                "donors": manifest["donor"].nunique(),
+                "tissues": manifest["tissue"].nunique(),
+                "preview": picture(cohort_overview(manifest), "slides per tissue"),
+                **table_metadata(manifest),
+            },
+            [verdict("slide_ids_are_unique", repeated == 0, f"{repeated} repeated slide ids")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"table", "pandas"},
+        settings=[study.cohort],
+        ins={"slide_manifest": assets.one("slide_manifest")},
+        deps=["cohort_tables"],
+        checks={"every_pair_names_a_slide_and_a_sample": "No pair lacks a slide, donor, tissue or sample."},
+        blocking=["every_pair_names_a_slide_and_a_sample"],
+    )
+    def slide_pairs(slide_manifest: Table) -> dg.MaterializeResult:
+        """The slides that have an RNA sample of the same piece of tissue, one row a slide, in manifest order."""
+        from histo_assets.core.cohort.pairing import pair_slides
+        from histo_assets.core.cohort.readers import read_rna_samples
+        from histo_assets.core.figures.cohort import pairing_figure
+
+        listed = study.cohort.rna_samples
+        samples = read_rna_samples(study.resolve(listed)) if listed else None
+        pairs = pair_slides(slide_manifest, samples)
+        empty = int(pairs[["slide", "donor", "tissue", "sample"]].isna().any(axis=1).sum())
+        return result(
+            pairs,
+            {
+                "pairs": len(pairs),
+                "donors": pairs["donor"].nunique(),
+                "slides_without_rna": len(slide_manifest) - len(pairs),
+                "rna_without_slide": 0 if samples is None else int((~samples["sample"].isin(pairs["sample"])).sum()),
+                "preview": picture(pairing_figure(slide_manifest, pairs), "slides with RNA"),
+                **table_metadata(pairs),
+            },
+            [verdict("every_pair_names_a_slide_and_a_sample", empty == 0 and len(pairs) > 0, f"{len(pairs)} pairs")],
+        )
+
+    return [slide_manifest, slide_pairs]
+
+
+def _selection_and_split(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"table", "pandas"},
+        settings=[study.selection.model_copy(update={"tissues": ()})],
+        ins={"slide_pairs": assets.one("slide_pairs")},
+        partitions=assets.partitions.tissues,
+        checks={"enough_slides": "The tissue has at least the study's minimum of slides."},
+        blocking=["enough_slides"],
+    )
+    def selected_slides(context: dg.AssetExecutionContext, slide_pairs: Table) -> dg.MaterializeResult:
+        """The slides of one tissue that the study takes, in order, and why each was taken."""
+        from histo_assets.core.cohort.selection import select_slides
+        from histo_assets.core.figures.cohort import selection_figure
+
+        selected = select_slides(slide_pairs, study.selection, context.partition_key)
+        minimum = study.selection.min_slides
+        return result(
+            selected,
+            {
+                "tissue": str(selected["tissue_name"].iloc[0]) if len(selected) else context.partition_key,
+                "slides": len(selected),
+                "donors": selected["donor"].nunique(),
+                "available": int((slide_pairs["tissue"] == context.partition_key).sum()),
+                "preview": picture(selection_figure(selected), "slides taken"),
+                **table_metadata(selected),
+            },
+            [verdict("enough_slides", len(selected) >= minimum, f"{len(selected)} slides, at least {minimum} wanted")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"table", "pandas"},
+        settings=[study.split],
+        ins={"selected_slides": assets.every("selected_slides")},
+        checks={
+            "no_donor_on_two_sides": "No donor stands on two sides of the split.",
+            "every_tissue_on_every_side": "Every tissue has a donor on each side; otherwise it is not evaluable there.",
+        },
+        blocking=["no_donor_on_two_sides"],
+    )
+    def donor_split(selected_slides: dict[str, Table]) -> dg.MaterializeResult:
+        """The side of every donor: locked test, validation or training fold."""
+        import pandas as pd
+
+        from histo_assets.core.cohort.splits import leaking_donors, split_donors, split_regime
+        from histo_assets.core.figures.cohort import split_figure
+
+        selected = pd.concat(selected_slides.values(), ignore_index=True)
+        split = split_donors(selected, study.split)
+        sided = selected.merge(split[["donor", "side"]], on="donor")
+        leaking = leaking_donors(sided)
+        sides = sided.groupby("tissue")["side"].nunique()
+        thin = sorted(sides.index[sides < split["side"].nunique()])
+        return result(
+            split,
+            {
+                "donors": len(split),
+                **{f"{side}_donors": int(count) for side, count in split["side"].value_counts().items()},
+                **split_regime(split, selected),
+                "preview": picture(split_figure(split, selected), "donors per side"),
+                **table_metadata(split),
+            },
+            [
+                verdict("no_donor_on_two_sides", not leaking, f"on two sides: {', '.join(leaking) or 'none'}"),
+                verdict(
+                    "every_tissue_on_every_side", not thin, f"not evaluable: {', '.join(thin) or 'none'}", warn=True
+                ),
+            ],
+        )
+
+    return [selected_slides, donor_split]

@@ -1,0 +1,160 @@
+"""Room `embeddings`: tiles and slides as vectors, and pictures of their space."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import picture
+from histo_assets.defs.partitions import epoch_of
+from histo_assets.defs.projections import projection_result
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import Checkpoint, Matrix, SelectedModel, Table, TileSet
+from histo_assets.storage.io_managers import StorageResource
+
+ROOM = "embeddings"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    return [*_embeddings(assets), *_projections(assets)]
+
+
+def _embeddings(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"pytorch", "anndata"},
+        settings=[study.embedding, study.learning.input_px],
+        ins={"tiles": assets.one("tiles"), "selected_model": assets.one("selected_model")},
+        partitions=assets.partitions.tissues,
+        pool="gpu",
+        checks={"numbers_are_finite": "Every tile has a vector of finite numbers."},
+        blocking=["numbers_are_finite"],
+    )
+    def tile_embeddings(
+        context: dg.AssetExecutionContext, tiles: TileSet, selected_model: SelectedModel
+    ) -> dg.MaterializeResult:
+        """The selected network's vector for every tile of one tissue, and its log-probabilities."""
+        import numpy as np
+
+        from histo_assets.core.embedding.matrices import tile_matrix
+        from histo_assets.core.figures.prediction import tissue_probabilities
+
+        adata = tile_matrix(selected_model, tiles, study.embedding, study.learning.input_px, context.log.info)
+        finite = bool(np.isfinite(adata.X).all())
+        predicted = adata.obs["predicted"].value_counts(normalize=True)
+        right = float((adata.obs["predicted"] == context.partition_key).mean()) if adata.n_obs else float("nan")
+        return result(
+            adata,
+            {
+                "tiles": adata.n_obs,
+                "dimensions": adata.n_vars,
+                "model": f"{selected_model.name}, epoch {selected_model.epoch}",
+                "taken_for_its_tissue": right,
+                "preview": picture(tissue_probabilities(list(predicted.index), predicted.to_numpy(), title="What the tiles are taken for"), "what tiles are taken for"),
+            },
+            [verdict("numbers_are_finite", finite and adata.n_obs == len(tiles.index), f"{adata.n_obs} tiles")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata"},
+        ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
+        checks={"every_tissue_is_present": "Every tissue has slides with a vector."},
+        blocking=["every_tissue_is_present"],
+    )
+    def slide_embeddings(tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
+        """The mean vector of every slide's tiles, and the mean of their log-probabilities."""
+        from histo_assets.core.embedding.matrices import slide_matrix
+        from histo_assets.core.projection.project import component_scores, fit_pca
+        from histo_assets.core.figures.projection import scatter
+
+        adata = slide_matrix(list(tile_embeddings.values()), donor_split)
+        absent = sorted(set(study.selection.tissues) - set(adata.obs["tissue"]))
+        mean, components, _ = fit_pca(adata.X, 2)
+        plane = component_scores(adata.X, mean, components)
+        return result(
+            adata,
+            {
+                "slides": adata.n_obs,
+                "dimensions": adata.n_vars,
+                "taken_for_their_tissue": float((adata.obs["predicted"] == adata.obs["tissue"]).mean()),
+                "preview": picture(
+                    scatter(plane, adata.obs["tissue"].to_numpy(), "Slides, first two components", axis="PC"),
+                    "slides",
+                ),
+            },
+            [verdict("every_tissue_is_present", not absent, f"absent: {', '.join(absent) or 'none'}")],
+        )
+
+    return [tile_embeddings, slide_embeddings]
+
+
+def _projections(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+    checks = {"numbers_are_finite": "No coordinate is missing or infinite."}
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata", "umap"},
+        settings=[study.projection],
+        ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
+        checks=checks,
+    )
+    def tile_projection(tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
+        """PCA (fitted on training donors), UMAP and t-SNE of tile embeddings."""
+        from histo_assets.core.embedding.matrices import stacked
+
+        X, obs = stacked(list(tile_embeddings.values()), donor_split)
+        return projection_result(X, obs, study.projection, "Tiles")
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata", "umap"},
+        settings=[study.projection],
+        ins={"slide_embeddings": assets.one("slide_embeddings")},
+        checks=checks,
+    )
+    def slide_projection(slide_embeddings: Matrix) -> dg.MaterializeResult:
+        """PCA (fitted on training donors), UMAP and t-SNE of slide embeddings."""
+        return projection_result(slide_embeddings.X, slide_embeddings.obs, study.projection, "Slides")
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"pytorch", "anndata", "umap"},
+        settings=[study.projection, study.embedding, study.learning.input_px],
+        ins={
+            "trained_model": assets.only("trained_model", study.learning.studied),
+            "tiles": assets.every("tiles"),
+            "donor_split": assets.one("donor_split"),
+        },
+        partitions=assets.partitions.epochs,
+        pool="gpu",
+        checks=checks,
+    )
+    def epoch_projection(
+        context: dg.AssetExecutionContext,
+        trained_model: dict[str, Checkpoint],
+        tiles: dict[str, TileSet],
+        donor_split: Table,
+    ) -> dg.MaterializeResult:
+        """The slide space of the studied experiment at one of its checkpoint epochs."""
+        from histo_assets.core.embedding.matrices import slide_matrix, tile_matrix
+        from histo_assets.core.learning.selected import SelectedModel as Model
+
+        epoch = epoch_of(context.partition_key)
+        model = Model(trained_model[study.learning.studied], epoch, "checkpoint epoch of the study")
+        matrices = [
+            tile_matrix(model, tile_set, study.embedding, study.learning.input_px, context.log.info)
+            for tile_set in tiles.values()
+        ]
+        slides = slide_matrix(matrices, donor_split)
+        return projection_result(slides.X, slides.obs, study.projection, f"Slides after epoch {epoch}")
+
+    return [tile_projection, slide_projection, epoch_projection]

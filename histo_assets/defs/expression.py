@@ -1,0 +1,99 @@
+"""Room `expression`: from the expression file to log2(1+TPM) of the genes that passed."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import Matrix, Table
+
+ROOM = "expression"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata"},
+        settings=[study.expression],
+        ins={
+            "slide_pairs": assets.one("slide_pairs"),
+            "selected_slides": assets.every("selected_slides"),
+            "donor_split": assets.one("donor_split"),
+        },
+        deps=["expression_file"],
+        checks={
+            "every_sample_is_there": "Every paired sample of the selected slides has a column in the file.",
+            "numbers_are_finite": "No value is missing or infinite.",
+        },
+        blocking=["numbers_are_finite"],
+    )
+    def expression_matrix(
+        context: dg.AssetExecutionContext,
+        slide_pairs: Table,
+        selected_slides: dict[str, Table],
+        donor_split: Table,
+    ) -> dg.MaterializeResult:
+        """log2(1+TPM) of the genes that passed the three filters, samples x genes."""
+        import numpy as np
+        import pandas as pd
+
+        from histo_assets.core.expression.annotate import sample_table
+        from histo_assets.core.expression.reading import read_expression
+        from histo_assets.core.figures.expression import filter_funnel, gene_filter_figure
+
+        selected = pd.concat(selected_slides.values(), ignore_index=True)
+        obs = sample_table(selected, donor_split)
+        training = obs.index[obs["side"] == "train"]
+        fitted_on = training if study.expression.filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
+        table = read_expression(
+            study.resolve(study.expression.file), study.expression, list(obs.index), list(fitted_on)
+        )
+        for note in table.notes:
+            context.log.info(note)
+        adata = table.adata
+        adata.obs = obs.loc[adata.obs_names]
+        finite = bool(np.isfinite(adata.X).all())
+        return result(
+            adata,
+            {
+                "samples": adata.n_obs,
+                "genes": adata.n_vars,
+                "genes_in_file": int(table.funnel["genes"].iloc[0]),
+                "filter_fitted_on": f"{len(fitted_on)} samples ({study.expression.filter.fit_on})",
+                "preview": picture(gene_filter_figure(table.genes), "gene filters"),
+                "funnel_picture": picture(filter_funnel(table.funnel), "funnel"),
+                "funnel": dg.MetadataValue.md(markdown_table(table.funnel)),
+                "notes": "; ".join(table.notes) or "none",
+                **table_metadata(adata.obs.reset_index()),
+            },
+            [
+                verdict(
+                    "every_sample_is_there",
+                    not table.missing_samples,
+                    f"missing: {', '.join(table.missing_samples[:20]) or 'none'}",
+                    warn=True,
+                ),
+                verdict("numbers_are_finite", finite, f"{adata.n_obs} x {adata.n_vars} values"),
+            ],
+        )
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata", "umap"},
+        settings=[study.projection],
+        ins={"expression_matrix": assets.one("expression_matrix")},
+        checks={"numbers_are_finite": "No coordinate is missing or infinite."},
+    )
+    def expression_projection(expression_matrix: Matrix) -> dg.MaterializeResult:
+        """PCA (fitted on training donors), UMAP and t-SNE of expression."""
+        from histo_assets.defs.projections import projection_result
+
+        return projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
+
+    return [expression_matrix, expression_projection]

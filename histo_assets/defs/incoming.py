@@ -1,0 +1,192 @@
+"""Room `incoming`: a new slide against the finished study."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import markdown_table, picture
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import CrossValidation, Incoming, Matrix, SelectedModel, Table, TileSet
+from histo_assets.storage.io_managers import StorageResource
+
+ROOM = "incoming"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    return [*_slide_to_embedding(assets), _prediction(assets)]
+
+
+def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+    partitions = assets.partitions.incoming
+
+    @assets.asset(
+        ROOM,
+        "json",
+        kinds={"slideio"},
+        settings=[study.slides],
+        partitions=partitions,
+        checks={"slide_is_sound": "The new slide is whole, opens and has a resolution."},
+        blocking=["slide_is_sound"],
+    )
+    def incoming_slide(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """Where a new slide is, its size, resolution and digest, or why it cannot be used."""
+        from histo_assets.core.slides.inspection import incoming_record, thumbnail_of
+
+        record = incoming_record(study.resolve(study.incoming.folder), context.partition_key, study.slides)
+        image = thumbnail_of(record, study.slides, max_px=600)
+        reason = record["quarantined"]
+        return result(
+            record,
+            {
+                "path": record["path"],
+                "mpp": record["mpp"],
+                "size": f"{record['width']} x {record['height']}",
+                **({"preview": picture(image, "slide")} if image else {}),
+            },
+            [verdict("slide_is_sound", reason is None, reason or "sound")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "folders",
+        kinds={"slideio", "polars"},
+        settings=[study.tiling, study.slides.max_lost_share],
+        ins={"incoming_slide": assets.one("incoming_slide")},
+        partitions=partitions,
+        checks={"slide_has_tiles": "The new slide gave tiles that pass the quality filters."},
+        blocking=["slide_has_tiles"],
+    )
+    def incoming_tiles(
+        context: dg.AssetExecutionContext, storage: StorageResource, incoming_slide: Incoming
+    ) -> dg.MaterializeResult:
+        """Quality-filtered tiles of a new slide, cut as the study's were."""
+        import pandas as pd
+
+        from histo_assets.core.figures.slides import image_grid
+        from histo_assets.core.tiling.tiles import tile_tissue
+
+        tile_set = tile_tissue(
+            pd.DataFrame([incoming_slide]),
+            storage.shard_root("incoming_tiles"),
+            study.tiling.model_copy(update={"tiles_per_tissue": None}),
+            study.slides,
+            "incoming",
+            workers=1,
+            progress=context.log.info,
+        )
+        images = list(tile_set.previews.values())
+        return result(
+            tile_set,
+            {
+                "tiles": len(tile_set.index),
+                "funnel": dg.MetadataValue.md(markdown_table(tile_set.funnel)),
+                **({"preview": picture(image_grid(images, list(tile_set.previews), 1, ""), "tiles")} if images else {}),
+            },
+            [
+                verdict(
+                    "slide_has_tiles",
+                    len(tile_set.index) > 0,
+                    "; ".join(tile_set.quarantined.values()) or f"{len(tile_set.index)} tiles",
+                )
+            ],
+        )
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"pytorch", "anndata"},
+        settings=[study.embedding, study.learning.input_px],
+        ins={"incoming_tiles": assets.one("incoming_tiles"), "selected_model": assets.one("selected_model")},
+        partitions=partitions,
+        pool="gpu",
+    )
+    def incoming_embedding(
+        context: dg.AssetExecutionContext, incoming_tiles: TileSet, selected_model: SelectedModel
+    ) -> dg.MaterializeResult:
+        """The selected network's vector for every tile of a new slide, and its log-probabilities."""
+        from histo_assets.core.embedding.matrices import tile_matrix
+        from histo_assets.core.figures.prediction import tissue_probabilities
+
+        adata = tile_matrix(selected_model, incoming_tiles, study.embedding, study.learning.input_px, context.log.info)
+        predicted = adata.obs["predicted"].value_counts(normalize=True)
+        return result(
+            adata,
+            {
+                "tiles": adata.n_obs,
+                "preview": picture(tissue_probabilities(list(predicted.index), predicted.to_numpy(), title="What the tiles are taken for"), "tiles taken for"),
+            },
+        )
+
+    return [incoming_slide, incoming_tiles, incoming_embedding]
+
+
+def _prediction(assets: StudyAssets) -> Any:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "folders",
+        kinds={"scikit-learn", "html"},
+        settings=[study.projection, study.prediction.seed],
+        ins={
+            "incoming_slide": assets.one("incoming_slide"),
+            "incoming_tiles": assets.one("incoming_tiles"),
+            "incoming_embedding": assets.one("incoming_embedding"),
+            "slide_projection": assets.one("slide_projection"),
+            "gene_regressors": assets.every("gene_regressors"),
+            "recoverable_genes": assets.one("recoverable_genes"),
+            "expression_clusters": assets.one("expression_clusters"),
+            "cluster_expression": assets.one("cluster_expression"),
+        },
+        partitions=assets.partitions.incoming,
+        checks={"slide_is_like_the_training_slides": "The slide lies as close to the training slides as they do."},
+    )
+    def incoming_prediction(
+        context: dg.AssetExecutionContext,
+        incoming_slide: Incoming,
+        incoming_tiles: TileSet,
+        incoming_embedding: Matrix,
+        slide_projection: Matrix,
+        gene_regressors: dict[str, CrossValidation],
+        recoverable_genes: Table,
+        expression_clusters: Table,
+        cluster_expression: Matrix,
+    ) -> dg.MaterializeResult:
+        """A new slide's tissue, its expression by both ways, heat maps, and how far it lies from the training slides."""
+        from histo_assets.core.figures.slide_page import slide_page
+        from histo_assets.core.prediction.incoming import predict_slide
+
+        prediction = predict_slide(
+            incoming_embedding,
+            slide_projection,
+            gene_regressors,
+            recoverable_genes,
+            expression_clusters,
+            cluster_expression,
+            study.projection,
+        )
+        page = slide_page(study.title, incoming_slide, prediction, incoming_tiles.previews, slide_projection)
+        return result(
+            page.bundle,
+            {
+                "tissue": prediction.tissue,
+                "probability": prediction.probability,
+                "novelty": prediction.novelty_percentile,
+                "unlike_training": prediction.unlike_training,
+                "cluster": prediction.cluster,
+                **{name: picture(image, name) for name, image in page.pictures.items()},
+                "top_genes": dg.MetadataValue.md(markdown_table(prediction.genes.head(12))),
+            },
+            [
+                verdict(
+                    "slide_is_like_the_training_slides",
+                    not prediction.unlike_training,
+                    f"further than {prediction.novelty_percentile:.0f} % of the training slides",
+                    warn=True,
+                )
+            ],
+        )
+
+    return incoming_prediction

@@ -1,0 +1,265 @@
+"""Room `integration`: image and expression together, every gene predicted, clusters and their means."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import picture, table_metadata
+from histo_assets.defs.projections import projection_result
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import CrossValidation, Matrix, Table
+
+ROOM = "integration"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    return [*_joint_space(assets), *_regressors(assets), *_clusters(assets), _comparison(assets)]
+
+
+def _paired_inputs(assets: StudyAssets) -> dict[str, dg.AssetIn]:
+    return {
+        "slide_embeddings": assets.one("slide_embeddings"),
+        "expression_matrix": assets.one("expression_matrix"),
+    }
+
+
+def _joint_space(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata", "umap"},
+        settings=[study.projection],
+        ins=_paired_inputs(assets),
+        checks={"numbers_are_finite": "No coordinate is missing or infinite."},
+    )
+    def joint_projection(slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
+        """The joint space: principal components of image and expression, scaled to equal variance and joined."""
+        from histo_assets.core.prediction.samples import paired_samples
+        from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
+        from histo_assets.core.projection.project import component_scores, fit_pca
+
+        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        training = (obs["side"] == "train").to_numpy()
+        image, expression = (
+            component_scores(block, *fit_pca(block[training], study.projection.components)[:2]) for block in (X, Y)
+        )
+        told = expression_from_image(image, expression, obs["fold"].to_numpy())
+        matches = matching_figures(told, expression, obs["tissue"].to_numpy())
+        return projection_result(
+            joint_space(image, expression, training),
+            obs,
+            study.projection,
+            "Image and expression",
+            more={f"{row.metric} {row.scope}": float(row.value) for row in matches.itertuples()},
+        )
+
+    return [joint_projection]
+
+
+def _regressors(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "folders",
+        kinds={"scikit-learn", "lightgbm"},
+        settings=[study.prediction.model_copy(update={"clusters": None, "min_r2_within": 0, "max_q": 0})],
+        ins=_paired_inputs(assets),
+        partitions=assets.partitions.regressors,
+        checks={"every_gene_has_figures": "Every gene has cross-validated figures and finite predictions."},
+        blocking=["every_gene_has_figures"],
+    )
+    def gene_regressors(
+        context: dg.AssetExecutionContext, slide_embeddings: Matrix, expression_matrix: Matrix
+    ) -> dg.MaterializeResult:
+        """A regressor of every gene on the slide embedding, over the tissue mean, with cross-validated figures.
+
+        Folds are the donors' folds of the study. The network has seen the training folds; only locked
+        donors are free of it.
+        """
+        import numpy as np
+
+        from histo_assets.core.figures.prediction import r2_figure
+        from histo_assets.core.prediction.crossval import cross_validate
+        from histo_assets.core.prediction.samples import covariate_columns, paired_samples
+
+        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        fitted = cross_validate(
+            X,
+            Y,
+            obs["donor"].to_numpy(),
+            obs["tissue"].to_numpy(),
+            obs["fold"].to_numpy(),
+            covariate_columns(obs, study.prediction),
+            study.prediction.regressors[context.partition_key],
+            study.prediction,
+            context.log.info,
+            genes=list(expression_matrix.var_names),
+        )
+        figures = fitted.figures
+        finite = bool(np.isfinite(fitted.predictions[fitted.known]).all())
+        return result(
+            fitted,
+            {
+                "genes": len(figures),
+                "samples": len(obs),
+                "median_r2": float(figures["r2"].median()),
+                "median_r2_within": float(figures["r2_within"].median()),
+                "genes_over_tissue_mean": int((figures["r2_within"] > 0).sum()),
+                "seen_by_the_network": "training folds; locked donors are not",
+                "notes": "; ".join(fitted.notes) or "none",
+                "preview": picture(r2_figure(figures), "r2 and r2 within tissue"),
+                **table_metadata(figures),
+            },
+            [verdict("every_gene_has_figures", finite and len(figures) == expression_matrix.n_vars, f"{len(figures)}")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"pandas"},
+        settings=[study.prediction.min_r2_within, study.prediction.max_q],
+        ins={"gene_regressors": assets.every("gene_regressors"), "donor_split": assets.one("donor_split")},
+    )
+    def recoverable_genes(gene_regressors: dict[str, CrossValidation], donor_split: Table) -> dg.MaterializeResult:
+        """The genes that an image can tell beyond the tissue label, with intervals and the evidence."""
+        import pandas as pd
+
+        from histo_assets.core.figures.prediction import recoverable_figure
+        from histo_assets.core.prediction import comparison
+
+        locked = int((donor_split["side"] == "test").sum())
+        order = list(study.prediction.regressors)
+        figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
+        table = comparison.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
+        found = table[table["recoverable"]]
+        return result(
+            table,
+            {
+                "genes": table["gene"].nunique(),
+                "recoverable": found["gene"].nunique(),
+                "evidence": str(table["evidence"].iloc[0]) if len(table) else "none",
+                "preview": picture(recoverable_figure(table), "recoverable genes"),
+                **table_metadata(table),
+            },
+        )
+
+    return [gene_regressors, recoverable_genes]
+
+
+def _clusters(assets: StudyAssets) -> list[Any]:
+    study = assets.study
+    wanted = study.prediction.clusters or len(study.selection.tissues)
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"scikit-learn", "pandas"},
+        settings=[wanted, study.prediction.seed],
+        ins={"slide_projection": assets.one("slide_projection")},
+        checks={"every_slide_has_a_cluster": "Every slide with an embedding belongs to a cluster."},
+    )
+    def expression_clusters(slide_projection: Matrix) -> dg.MaterializeResult:
+        """The cluster of every slide: k-means in the PCA space of slides, fitted on training donors."""
+        from histo_assets.core.figures.prediction import cluster_figure
+        from histo_assets.core.prediction.slide_clusters import cluster_agreement, cluster_slides
+
+        table = cluster_slides(slide_projection, wanted, study.prediction.seed)
+        return result(
+            table,
+            {
+                "clusters": table["cluster"].nunique(),
+                "slides": len(table),
+                **cluster_agreement(table),
+                "preview": picture(cluster_figure(table), "tissues of each cluster"),
+                **table_metadata(table),
+            },
+            [verdict("every_slide_has_a_cluster", len(table) == slide_projection.n_obs, f"{len(table)} slides")],
+        )
+
+    @assets.asset(
+        ROOM,
+        "matrices",
+        kinds={"anndata"},
+        ins={
+            "expression_clusters": assets.one("expression_clusters"),
+            "expression_matrix": assets.one("expression_matrix"),
+        },
+        checks={"numbers_are_finite": "Every cluster has a finite mean of every gene."},
+    )
+    def cluster_expression(expression_clusters: Table, expression_matrix: Matrix) -> dg.MaterializeResult:
+        """The mean expression vector of each cluster, over training donors."""
+        import numpy as np
+
+        from histo_assets.core.figures.prediction import cluster_expression_figure
+        from histo_assets.core.prediction.slide_clusters import cluster_means
+
+        adata = cluster_means(expression_clusters, expression_matrix)
+        finite = bool(np.isfinite(adata.X).all())
+        return result(
+            adata,
+            {
+                "clusters": adata.n_obs,
+                "genes": adata.n_vars,
+                "preview": picture(
+                    cluster_expression_figure(adata.X, list(adata.obs["name"]), list(adata.var_names)), "cluster means"
+                ),
+                **table_metadata(adata.obs.reset_index()),
+            },
+            [verdict("numbers_are_finite", finite, f"{adata.n_obs} x {adata.n_vars}")],
+        )
+
+    return [expression_clusters, cluster_expression]
+
+
+def _comparison(assets: StudyAssets) -> Any:
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"pandas"},
+        settings=[study.prediction.covariates, study.prediction.clusters, study.prediction.seed],
+        ins={
+            **_paired_inputs(assets),
+            "gene_regressors": assets.every("gene_regressors"),
+        },
+        checks={"every_method_is_there": "Baselines, cluster average and every regressor have figures."},
+    )
+    def prediction_comparison(
+        slide_embeddings: Matrix,
+        expression_matrix: Matrix,
+        gene_regressors: dict[str, CrossValidation],
+    ) -> dg.MaterializeResult:
+        """Tissue mean, cluster average, ridge and LightGBM side by side, out of fold."""
+        from histo_assets.core.figures.prediction import comparison_figure
+        from histo_assets.core.prediction.comparison import compare_predictions
+        from histo_assets.core.prediction.samples import covariate_columns, paired_samples
+
+        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        predictions = {name: fitted.predictions for name, fitted in gene_regressors.items()}
+        table = compare_predictions(
+            X,
+            Y,
+            obs["donor"].to_numpy(),
+            obs["tissue"].to_numpy(),
+            obs["fold"].to_numpy(),
+            covariate_columns(obs, study.prediction),
+            predictions,
+            study.prediction,
+        )
+        methods = set(table["method"])
+        return result(
+            table,
+            {
+                "methods": len(methods),
+                "preview": picture(comparison_figure(table), "methods"),
+                **table_metadata(table),
+            },
+            [verdict("every_method_is_there", set(gene_regressors) <= methods, ", ".join(sorted(methods)))],
+        )
+
+    return prediction_comparison

@@ -1,0 +1,82 @@
+"""What an asset shows of itself in the UI, within a budget.
+
+At most 200 kB an image and 1 MB an event: the event log is read again with every page.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    from matplotlib.figure import Figure
+
+IMAGE_BUDGET = 200_000
+EVENT_BUDGET = 1_000_000
+PREVIEW_ROWS = 8
+
+
+def picture(source: Figure | bytes, title: str = "preview") -> dg.MarkdownMetadataValue:
+    """Return a figure, or the bytes of a PNG or JPEG, as a Markdown value with the image inside."""
+    if not isinstance(source, bytes):
+        from histo_assets.core.figures.style import png
+
+        source = png(source)
+    if len(source) > IMAGE_BUDGET:
+        raise ValueError(f"picture {title!r} has {len(source):,} bytes; draw it smaller than {IMAGE_BUDGET:,}")
+    kind = "png" if source.startswith(b"\x89PNG") else "jpeg"
+    return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{base64.b64encode(source).decode()})")
+
+
+def table_metadata(table: pd.DataFrame | pl.DataFrame) -> dict[str, Any]:
+    """Return row count, column schema and the first rows of a table, as the UI understands them."""
+    frame: pd.DataFrame = table.head(PREVIEW_ROWS) if hasattr(table, "iloc") else table.head(PREVIEW_ROWS).to_pandas()
+    columns = [dg.TableColumn(str(name), str(kind)) for name, kind in zip(table.columns, table.dtypes)]
+    return {
+        "dagster/row_count": len(table),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "rows": dg.MetadataValue.md(markdown_table(frame)),
+    }
+
+
+def markdown_table(frame: pd.DataFrame, columns: int = 12) -> str:
+    """Return the first `columns` columns of a small table as Markdown."""
+    names = list(map(str, frame.columns[:columns]))
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    for row in frame.iloc[:, :columns].itertuples(index=False):
+        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")[:80]
+
+
+def within_budget(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `metadata` without the last pictures where the whole would exceed the event budget."""
+    kept: dict[str, Any] = {}
+    spent, dropped = 0, []
+    for name, value in metadata.items():
+        size = len(value.md_str or "") if isinstance(value, dg.MarkdownMetadataValue) else 200
+        if spent + size > EVENT_BUDGET:
+            dropped.append(name)
+            continue
+        spent += size
+        kept[name] = finite(value)
+    if dropped:
+        kept["left_out"] = f"over {EVENT_BUDGET:,} bytes: {', '.join(dropped)}"
+    return kept
+
+
+def finite(value: Any) -> Any:
+    """Return `value`, or None for a float that JSON cannot hold; numpy numbers become plain ones."""
+    plain = value.item() if hasattr(value, "item") and not isinstance(value, dg.MetadataValue) else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -1,0 +1,41 @@
+"""The partitions of a study and their keys. Few, and never one per slide of the cohort."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from histo_assets.studies.study import Study
+
+
+class StudyPartitions:
+    """The five partition families of one study."""
+
+    def __init__(self, study: Study) -> None:
+        self.tissues = dg.StaticPartitionsDefinition(list(study.selection.tissues))
+        self.experiments = dg.StaticPartitionsDefinition(list(study.learning.experiments))
+        self.epochs = dg.StaticPartitionsDefinition([epoch_key(epoch) for epoch in studied_epochs(study)])
+        self.regressors = dg.StaticPartitionsDefinition(list(study.prediction.regressors))
+        self.incoming = dg.DynamicPartitionsDefinition(name=f"incoming_{study.name}")
+
+
+def studied_epochs(study: Study) -> tuple[int, ...]:
+    """Return the checkpoint epochs of the studied experiment, ascending."""
+    return study.learning.experiments[study.learning.studied].saved_epochs
+
+
+def epoch_key(epoch: int) -> str:
+    """Return the partition key of a checkpoint epoch.
+
+    >>> epoch_key(5)
+    'epoch_005'
+    """
+    return f"epoch_{epoch:03d}"
+
+
+def epoch_of(key: str) -> int:
+    """Return the epoch that a partition key names.
+
+    >>> epoch_of("epoch_005")
+    5
+    """
+    return int(key.removeprefix("epoch_"))

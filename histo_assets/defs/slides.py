@@ -1,0 +1,66 @@
+"""Room `slides`: where each slide is, whether it is whole, its size and resolution."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import Table
+
+ROOM = "slides"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"slideio", "table"},
+        settings=[study.slides, study.selection.min_slides],
+        ins={"selected_slides": assets.one("selected_slides")},
+        deps=["slide_files"],
+        partitions=assets.partitions.tissues,
+        pool="slide_io",
+        checks={
+            "enough_sound_slides": "After quarantine the tissue still has the study's minimum of slides.",
+            "every_slide_is_sound": "No slide is missing, damaged or without resolution.",
+        },
+        blocking=["enough_sound_slides"],
+    )
+    def raw_slides(context: dg.AssetExecutionContext, selected_slides: Table) -> dg.MaterializeResult:
+        """Where each slide of a tissue is, its size, resolution and digest; bad ones with the reason."""
+        from histo_assets.core.figures.slides import image_grid, slide_sizes
+        from histo_assets.core.slides.inspection import inspect_slides, thumbnails
+
+        slides = inspect_slides(selected_slides, study.resolve(study.slides.folder), study.slides)
+        bad = slides[slides["quarantined"].notna()]
+        for row in bad.itertuples():
+            context.log.warning(f"{row.slide} is quarantined: {row.quarantined}")
+        images = thumbnails(slides, study.slides, max_px=160, most=24)
+        sound, minimum = len(slides) - len(bad), study.selection.min_slides
+        return result(
+            slides,
+            {
+                "slides": len(slides),
+                "quarantined": len(bad),
+                "gigabytes": float(slides["bytes"].sum() / 1e9),
+                "preview": picture(image_grid(list(images.values()), list(images), 8, "Slides"), "thumbnails"),
+                "sizes": picture(slide_sizes(slides), "sizes"),
+                **({"reasons": dg.MetadataValue.md(markdown_table(bad[["slide", "quarantined"]]))} if len(bad) else {}),
+                **table_metadata(slides),
+            },
+            [
+                verdict("enough_sound_slides", sound >= minimum, f"{sound} sound slides, at least {minimum} wanted"),
+                verdict(
+                    "every_slide_is_sound",
+                    bad.empty,
+                    "; ".join(f"{row.slide}: {row.quarantined}" for row in bad.itertuples()) or "all sound",
+                    warn=True,
+                ),
+            ],
+        )
+
+    return [raw_slides]

@@ -1,0 +1,92 @@
+"""Room `tiles`: quality-controlled, balanced tiles of every slide, one shard a slide."""
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import markdown_table, picture
+from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.types import Table, TileSet
+from histo_assets.storage.io_managers import StorageResource
+
+ROOM = "tiles"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the assets of the room."""
+    study = assets.study
+
+    @assets.asset(
+        ROOM,
+        "folders",
+        kinds={"slideio", "polars"},
+        settings=[study.tiling, study.slides.max_lost_share, study.selection.min_slides],
+        ins={"raw_slides": assets.one("raw_slides")},
+        partitions=assets.partitions.tissues,
+        pool="slide_io",
+        checks={
+            "tissue_has_tiles": "The tissue's minimum of slides gave tiles, all cut under the same parameters.",
+            "tiles_are_balanced": "The tissue has as many tiles as the study asks for.",
+        },
+        blocking=["tissue_has_tiles"],
+    )
+    def tiles(
+        context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table
+    ) -> dg.MaterializeResult:
+        """Balanced, quality-filtered JPEG tiles of one tissue: a shard a slide, an index, the funnel of rejections."""
+        from histo_assets.core.figures.slides import funnel_figure, image_grid, jpeg_size_figure
+        from histo_assets.core.tiling.pictures import contact_sheet
+        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tiles import tile_tissue
+
+        tissue = context.partition_key
+        tile_set = tile_tissue(
+            raw_slides,
+            storage.shard_root("tiles"),
+            study.tiling,
+            study.slides,
+            tissue,
+            workers=int(os.environ.get("HISTO_WORKERS") or min(4, os.cpu_count() or 1)),
+            progress=context.log.info,
+        )
+        index, funnel = tile_set.index, tile_set.funnel
+        quality = study.tiling.quality.for_tissue(tissue)
+        wanted = study.tiling.tiles_per_tissue or study.tiling.tiles_per_slide * len(funnel)
+        slides = index["slide"].n_unique()
+        sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
+        examples = tile_set.rejected_examples()
+        reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
+        return result(
+            tile_set,
+            {
+                "tiles": len(index),
+                "slides": slides,
+                "candidates": int(funnel["candidates"].sum()),
+                **{f"rejected_{name}": int(funnel[name].sum()) for name in reasons},
+                "preview": picture(sheet, "tiles"),
+                "chosen": picture(
+                    image_grid(list(tile_set.previews.values())[:12], list(tile_set.previews)[:12], 4, "Chosen tiles"),
+                    "slides with mask and chosen tiles",
+                ),
+                "funnel": picture(funnel_figure(funnel), "rejections by slide"),
+                "jpeg_size": picture(jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel), "JPEG size"),
+                **(
+                    {"thrown_out": picture(image_grid(list(examples.values()), list(examples), 8, "Thrown out"))}
+                    if examples
+                    else {}
+                ),
+                "by_slide": dg.MetadataValue.md(markdown_table(funnel)),
+                "quarantined_while_tiling": "; ".join(f"{k}: {v}" for k, v in tile_set.quarantined.items()) or "none",
+            },
+            [
+                verdict(
+                    "tissue_has_tiles",
+                    slides >= study.selection.min_slides,
+                    f"{slides} slides with tiles, at least {study.selection.min_slides} wanted",
+                ),
+                verdict("tiles_are_balanced", len(index) >= wanted, f"{len(index)} of {wanted} tiles", warn=True),
+            ],
+        )
+
+    return [tiles]

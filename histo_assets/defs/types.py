@@ -1,0 +1,40 @@
+"""Names for what travels between assets.
+
+Dagster resolves annotations when a code location loads; the real classes would pull in pandas,
+anndata and torch then. To a type checker these are the classes, at run time they are `Any`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    from anndata import AnnData
+
+    from histo_assets.core.learning.checkpoint import Checkpoint
+    from histo_assets.core.learning.selected import SelectedModel
+    from histo_assets.core.prediction.crossval import CrossValidation
+    from histo_assets.core.tiling.shards import TileSet
+
+    Table = pd.DataFrame
+    LargeTable = pl.DataFrame
+    Matrix = AnnData
+    Incoming = dict[str, Any]
+    Page = dict[str, str]
+else:
+    Table = LargeTable = Matrix = TileSet = Checkpoint = SelectedModel = CrossValidation = Any
+    Incoming = Page = Any
+
+__all__ = [
+    "Checkpoint",
+    "CrossValidation",
+    "Incoming",
+    "LargeTable",
+    "Matrix",
+    "Page",
+    "SelectedModel",
+    "Table",
+    "TileSet",
+]

@@ -1,0 +1,239 @@
+"""The driver that brings a study up to date, room after room.
+
+Shared by the command line (`histo-assets materialize`) and the job `<study>_whole_study`. An asset
+job cannot span different partitions, so the driver launches one in-process run after another and
+looks at staleness again after each. A failed run costs what depends on it; other work goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.definitions.observe import observe
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster._core.storage.event_log.base import PartitionKeyFilter
+
+from histo_assets.studies.study import Study
+
+Say = Callable[[str], None]
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run: some assets of one partition (None: unpartitioned), and why each is due."""
+
+    assets: tuple[str, ...]
+    partition: str | None
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f" [{self.partition}]" if self.partition else ""
+        return f"{', '.join(self.assets)}{where}"
+
+
+@dataclass
+class Outcome:
+    """What the driver did: finished work, failures with their message, and what had to wait for them."""
+
+    done: list[Work] = field(default_factory=list)
+    failed: list[tuple[Work, str]] = field(default_factory=list)
+    blocked: list[Work] = field(default_factory=list)
+
+    @property
+    def success(self) -> bool:
+        return not self.failed and not self.blocked
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Neighbouring assets of one partition family, run together."""
+
+    assets: tuple[str, ...]
+    partitions: tuple[str | None, ...]
+
+
+class StudyDriver:
+    """Finds what of a study is missing or stale, and makes it."""
+
+    def __init__(self, definitions: dg.Definitions, study: Study, instance: dg.DagsterInstance) -> None:
+        self.study = study
+        self.instance = instance
+        self.assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition)]
+        self.resources = dict(definitions.resources or {})
+        self.graph = definitions.resolve_asset_graph()
+
+    def observe_sources(self) -> None:
+        """Look at the cohort's files anew, so that a changed file makes stale what was made from it."""
+        sources = [a for a in self.assets if a.keys and all(self.graph.get(k).is_observable for k in a.keys)]
+        observe(sources, instance=self.instance, run_config=QUIET)
+
+    def stages(self, select: Sequence[str] | None = None) -> list[Stage]:
+        """Return the stages of the study in order; `select` keeps the named assets (incoming slides apart)."""
+        stages: list[Stage] = []
+        placed: dict[str, int] = {}
+        for key in self.graph.toposorted_asset_keys:
+            node, name = self.graph.get(key), key.path[-1]
+            if not node.is_materializable or name.startswith("incoming_"):
+                continue
+            partitions = tuple(node.partitions_def.get_partition_keys()) if node.partitions_def else (None,)
+            earliest = max(
+                (placed[parent.path[-1]] for parent in node.parent_keys if parent.path[-1] in placed), default=0
+            )
+            home = next((i for i in range(earliest, len(stages)) if stages[i].partitions == partitions), None)
+            if home is None:
+                stages.append(Stage((name,), partitions))
+                home = len(stages) - 1
+            else:
+                stages[home] = Stage((*stages[home].assets, name), partitions)
+            placed[name] = home
+        return [
+            Stage(kept, stage.partitions)
+            for stage in stages
+            if (kept := tuple(a for a in stage.assets if not select or a in select))
+        ]
+
+    def due(self, assets: Sequence[str], partition: str | None) -> dict[str, str]:
+        """Return asset -> reason for those of `assets` that are missing, stale or failed a blocking check."""
+        resolver = CachingStaleStatusResolver(
+            self.instance, self.graph, loading_context=LoadingContextForTest(self.instance)
+        )
+        reasons: dict[str, str] = {}
+        for name in assets:
+            key = self._key(name)
+            status = resolver.get_status(key, partition)
+            if status == StaleStatus.MISSING:
+                reasons[name] = "missing"
+            elif status == StaleStatus.STALE:
+                reasons[name] = "; ".join(sorted({_sentence(c) for c in resolver.get_stale_causes(key, partition)}))
+            elif failed := self._failed_check(key, partition):
+                reasons[name] = f"its check {failed} failed"
+        return reasons
+
+    def plan(self, select: Sequence[str] | None = None, partition: str | None = None) -> list[Work]:
+        """Return what is due now. What only turns stale by that work is not foreseen."""
+        return [
+            Work(tuple(reasons), key, tuple(reasons.values()))
+            for stage in self.stages(select)
+            for key in _wanted(stage, partition)
+            if (reasons := self.due(stage.assets, key))
+        ]
+
+    def bring_up_to_date(
+        self,
+        say: Say,
+        select: Sequence[str] | None = None,
+        partition: str | None = None,
+        force: bool = False,
+    ) -> Outcome:
+        """Make everything that is missing or stale, in order; `force` makes the selected even when fresh."""
+        outcome = Outcome()
+        self.observe_sources()
+        stages = self.stages(select)
+        for number, stage in enumerate(stages, 1):
+            for key in _wanted(stage, partition):
+                self._finish(stage, key, f"[{number}/{len(stages)}]", outcome, say, force)
+        return outcome
+
+    def _finish(self, stage: Stage, key: str | None, label: str, outcome: Outcome, say: Say, force: bool) -> None:
+        """Run what is due of one stage and partition, again where that made more of it stale."""
+        for attempt in range(len(stage.assets) + 1):
+            reasons = self.due(stage.assets, key)
+            if force and attempt == 0:
+                reasons = {name: reasons.get(name, "asked for") for name in stage.assets}
+            if not reasons:
+                return
+            work = Work(tuple(n for n in stage.assets if n in reasons), key, tuple(reasons.values()))
+            culprit = self._blocked_by(work, outcome)
+            if culprit:
+                outcome.blocked.append(work)
+                say(f"{label} {work} waits for {culprit}")
+                return
+            started = time.monotonic()
+            problem = self._run(work)
+            took = f"{time.monotonic() - started:.1f} s"
+            if problem:
+                outcome.failed.append((work, problem))
+                say(f"{label} {work} failed after {took}: {problem}")
+                return
+            outcome.done.append(work)
+            say(f"{label} {work} ({work.reasons[0]}) {took}")
+
+    def _run(self, work: Work) -> str | None:
+        """Run `work` in this process; return None, or the reason of its failure in one line."""
+        ran = dg.materialize(
+            self.assets,
+            selection=[self._key(name) for name in work.assets],
+            partition_key=work.partition,
+            instance=self.instance,
+            resources=self.resources,
+            run_config=QUIET,
+            raise_on_error=False,
+            tags={"histo_assets/driver": "whole_study"},
+        )
+        if ran.dagster_run.status != DagsterRunStatus.FAILURE and ran.success:
+            return None
+        return failure_of(ran)
+
+    def _blocked_by(self, work: Work, outcome: Outcome) -> str | None:
+        """Return the failed or waiting work that `work` depends on, or None."""
+        bad = [*(failed for failed, _ in outcome.failed), *outcome.blocked]
+        for name in work.assets:
+            parents = {key.path[-1] for key in self.graph.get(self._key(name)).parent_keys}
+            for other in bad:
+                shared_family = other.partition is not None and other.partition in self._partitions(name)
+                same_place = not shared_family or other.partition == work.partition or work.partition is None
+                if parents & set(other.assets) and same_place:
+                    return str(other)
+        return None
+
+    def _partitions(self, name: str) -> Sequence[str]:
+        definition = self.graph.get(self._key(name)).partitions_def
+        return definition.get_partition_keys() if definition else ()
+
+    def _failed_check(self, key: dg.AssetKey, partition: str | None) -> str | None:
+        """Return the name of a blocking check whose last verdict on this partition was no."""
+        checks = [k for k in self.graph.get(key).check_keys if self.graph.get_check_spec(k).blocking]
+        if not checks:
+            return None
+        latest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            checks, partition_filter=PartitionKeyFilter(key=partition)
+        )
+        for check, record in latest.items():
+            evaluation = record.event.asset_check_evaluation if record.event else None
+            if evaluation is not None and not evaluation.passed:
+                return check.name
+        return None
+
+    def _key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.study.name, name])
+
+
+def failure_of(ran: dg.ExecuteInProcessResult) -> str:
+    """Return the innermost message of a failed in-process run, in one line."""
+    for event in ran.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return " ".join(error.message.split())[:600]
+    failed = [e.check_name for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
+    return f"check {', '.join(failed)} failed" if failed else "the run failed; see its page in the UI"
+
+
+def _wanted(stage: Stage, partition: str | None) -> Iterator[str | None]:
+    for key in stage.partitions:
+        if partition is None or key is None or key == partition:
+            yield key
+
+
+def _sentence(cause: object) -> str:
+    dependency = getattr(cause, "dependency", None)
+    where = f" {dependency.asset_key.path[-1]}" if dependency is not None else ""
+    return f"{getattr(cause, 'reason', 'stale')}{where}"

@@ -1,0 +1,147 @@
+"""The four kinds of artefact on disk: tables, matrices, folders and JSON.
+
+Nothing here is executed on load: parquet, h5ad and JSON, and what a handle writes by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import polars as pl
+
+from histo_assets.storage.digests import as_arrow, content_digest
+from histo_assets.storage.layout import StorageError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Format = Literal["tables", "matrices", "folders", "json"]
+FORMATS: tuple[Format, ...] = ("tables", "matrices", "folders", "json")
+
+_TABLE, _MATRIX, _JSON = "table.parquet", "matrix.h5ad", "content.json"
+
+
+def write(format: Format, value: Any, folder: Path) -> None:
+    """Write `value` into the local folder `folder`, and read it back to see that nothing was lost.
+
+    Raises
+    ------
+    StorageError
+        `value` is not of this format, or would not come back as it is.
+    """
+    if format == "tables":
+        _write_table(value, folder / _TABLE)
+    elif format == "matrices":
+        _write_matrix(value, folder / _MATRIX)
+    elif format == "json":
+        _write_json(value, folder / _JSON)
+    else:
+        _write_folder(value, folder)
+        return  # a handle vouches for its own files
+    if content_digest(read(format, folder, type(value))) != content_digest(value):
+        raise StorageError(f"this {type(value).__name__} does not survive being stored as {format}")
+
+
+def read(format: str, folder: Path, wanted: Any = Any) -> Any:
+    """Return what was written into the local folder `folder`.
+
+    Parameters
+    ----------
+    wanted
+        The type that is asked for: `pd.DataFrame` or `pl.DataFrame` for a table (anything else gives
+        the one that was written), the handle's class for a folder.
+    """
+    if format == "tables":
+        return _read_table(folder / _TABLE, wanted)
+    if format == "matrices":
+        import anndata
+
+        return anndata.read_h5ad(folder / _MATRIX)
+    if format == "json":
+        return json.loads((folder / _JSON).read_text(encoding="utf-8"))
+    if format == "folders":
+        if not hasattr(wanted, "read"):
+            raise StorageError(f"a folder is read by its handle's class; {wanted} has no method read(folder)")
+        return wanted.read(folder)
+    raise StorageError(f"unknown format {format!r}, known are {', '.join(FORMATS)}")
+
+
+def _write_table(value: Any, path: Path) -> None:
+    if isinstance(value, pl.DataFrame):
+        value.write_parquet(path, compression="zstd")
+    elif isinstance(value, pd.DataFrame):
+        import pyarrow.parquet as pq
+
+        pq.write_table(as_arrow(value), path, compression="zstd")
+    else:
+        raise StorageError(f"a table is a pandas or polars DataFrame, not a {type(value).__name__}")
+
+
+def _read_table(path: Path, wanted: Any) -> pd.DataFrame | pl.DataFrame:
+    if wanted is not pd.DataFrame and wanted is not pl.DataFrame:
+        import pyarrow.parquet as pq
+
+        wanted = pd.DataFrame if b"pandas" in (pq.read_schema(path).metadata or {}) else pl.DataFrame
+    return pd.read_parquet(path) if wanted is pd.DataFrame else pl.read_parquet(path)
+
+
+def _write_matrix(value: Any, path: Path) -> None:
+    if not hasattr(value, "obsm"):
+        raise StorageError(f"a matrix is an AnnData, not a {type(value).__name__}")
+    _storable(value).write_h5ad(path, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False)
+
+
+def _storable(adata: AnnData) -> AnnData:
+    """Return an AnnData over the same arrays whose labels every reader of h5ad understands."""
+    import anndata
+
+    if adata.X is None:
+        raise StorageError("a matrix needs its X; tools that open h5ad files expect one")
+    if adata.raw is not None:
+        raise StorageError("a matrix is stored without .raw; make it a layer or drop it")
+    fields = {field: dict(getattr(adata, field)) for field in ("obsm", "varm", "obsp", "varp", "layers")}
+    return anndata.AnnData(
+        X=adata.X, obs=_plain_labels(adata.obs), var=_plain_labels(adata.var), uns=dict(adata.uns), **fields
+    )
+
+
+def _plain_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with plain strings, categorical where some are missing; never nullable strings."""
+    frame = frame.copy(deep=False)
+    frame.index = frame.index.astype(str).astype(object)
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.StringDtype):
+            column = column.astype(object)
+        if column.dtype == object and column.isna().any():
+            column = column.astype("category")
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            categories = column.cat.categories
+            if isinstance(categories.dtype, pd.StringDtype) or len(categories) == 0:
+                column = column.cat.set_categories(categories.astype(object))
+        frame[name] = column
+    return frame
+
+
+def _write_json(value: Any, path: Path) -> None:
+    def number(item: Any) -> Any:
+        if hasattr(item, "tolist"):
+            return item.tolist()
+        raise StorageError(f"JSON cannot hold a {type(item).__name__}; use numbers, strings, lists and dicts")
+
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=number)
+    except ValueError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError("JSON has no NaN and no infinity; use None for a number that is not there") from error
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_folder(value: Any, folder: Path) -> None:
+    if not hasattr(value, "write") or not hasattr(type(value), "read"):
+        raise StorageError(f"a {type(value).__name__} has no write(folder) and read(folder); it is no handle of files")
+    value.write(folder)

@@ -1,0 +1,129 @@
+"""What a study will do, before it does it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histo_assets.studies.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GTEX_SLIDE_GIGABYTES = 0.335  # mean of the 25,503 slides in Imaging Data Commons
+JPEG_BYTES_PER_PIXEL = 0.22  # of a tissue tile at quality 90
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Counts of what the study holds and will make, and what is missing for it."""
+
+    study: str
+    title: str
+    manifest_slides: int
+    pairs: int
+    pair_donors: int
+    slides: int
+    donors: int
+    tissues: int
+    tiles: int
+    slides_found: int
+    slide_gigabytes: float
+    slide_gigabytes_missing: float
+    tile_gigabytes: float
+    experiments: list[str]
+    epochs: int
+    regressors: list[str]
+    regime: dict[str, Any]
+    per_tissue: list[dict[str, Any]]
+    missing: list[str] = field(default_factory=list)
+    assumptions: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON content."""
+        return asdict(self)
+
+
+def plan_study(study: Study) -> StudyPlan:
+    """Return the plan of a study from its tables and the names of its slide files; no slide is opened."""
+    import pandas as pd
+
+    from histo_assets.core.cohort.pairing import pair_slides
+    from histo_assets.core.cohort.readers import read_manifest, read_rna_samples
+    from histo_assets.core.cohort.selection import select_slides
+    from histo_assets.core.cohort.splits import split_donors, split_regime
+
+    missing = missing_files(study)
+    manifest = read_manifest(study.cohort, study.resolve(study.cohort.manifest))
+    listed = study.cohort.rna_samples
+    pairs = pair_slides(manifest, read_rna_samples(study.resolve(listed)) if listed else None)
+    parts = {tissue: select_slides(pairs, study.selection, tissue) for tissue in study.selection.tissues}
+    selected = pd.concat(parts.values(), ignore_index=True)
+    split = split_donors(selected, study.split)
+    found = _slide_sizes(study, selected)
+    absent = len(selected) - len(found)
+    if absent:
+        missing.append(f"{absent} of {len(selected)} slides are not in {study.resolve(study.slides.folder)}")
+    mean_size = sum(found.values()) / len(found) / 1e9 if found else GTEX_SLIDE_GIGABYTES
+    rows = [_tissue_row(study, tissue, part, found) for tissue, part in parts.items()]
+    tiles = sum(row["tiles"] for row in rows)
+    return StudyPlan(
+        study=study.name,
+        title=study.title,
+        manifest_slides=len(manifest),
+        pairs=len(pairs),
+        pair_donors=int(pairs["donor"].nunique()),
+        slides=len(selected),
+        donors=int(selected["donor"].nunique()),
+        tissues=len(parts),
+        tiles=tiles,
+        slides_found=len(found),
+        slide_gigabytes=round(sum(found.values()) / 1e9, 3),
+        slide_gigabytes_missing=round(absent * mean_size, 3),
+        tile_gigabytes=round(tiles * study.tiling.tile_px**2 * JPEG_BYTES_PER_PIXEL / 1e9, 3),
+        experiments=list(study.learning.experiments),
+        epochs=sum(e.epochs for e in study.learning.experiments.values()),
+        regressors=list(study.prediction.regressors),
+        regime=split_regime(split, selected),
+        per_tissue=rows,
+        missing=missing,
+        assumptions=list(study.assumptions),
+    )
+
+
+def missing_files(study: Study) -> list[str]:
+    """Return a sentence for every table of the study that is not where it should be."""
+    wanted = {
+        "manifest": study.cohort.manifest,
+        "list of RNA samples": study.cohort.rna_samples,
+        "expression file": study.expression.file,
+    }
+    return [
+        f"the {what} is missing: {study.resolve(path)}"
+        for what, path in wanted.items()
+        if path and "://" not in path and not Path(study.resolve(path)).is_file()
+    ]
+
+
+def _slide_sizes(study: Study, selected: pd.DataFrame) -> dict[str, int]:
+    """Return slide -> bytes of the selected slides whose file is in the study's folder."""
+    from histo_assets.core.cohort.ids import match_slide_files
+
+    folder = Path(study.resolve(study.slides.folder))
+    names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    return {
+        slide: (folder / name).stat().st_size for slide, name in match_slide_files(selected["slide"], names).items()
+    }
+
+
+def _tissue_row(study: Study, tissue: str, part: pd.DataFrame, found: dict[str, int]) -> dict[str, Any]:
+    count = len(part)
+    per_tissue = study.tiling.tiles_per_tissue or study.tiling.tiles_per_slide * count
+    return {
+        "tissue": tissue,
+        "slides": count,
+        "donors": int(part["donor"].nunique()),
+        "found": int(part["slide"].isin(list(found)).sum()),
+        "tiles": per_tissue if count else 0,
+    }

@@ -1,0 +1,90 @@
+"""An edited study must not look fresh: what turns stale, and that nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from histo_assets.studies.study import Study
+from histo_assets_tests.conftest import FinishedStudy
+
+pytestmark = pytest.mark.study
+
+
+def edited(study: Study, **changes: object) -> Study:
+    """Return a copy of `study` in which the named rooms' settings are changed."""
+    copy = study.model_copy(update=changes)
+    copy._base = study._base
+    return copy
+
+
+def due(finished: FinishedStudy, study: Study | None = None) -> dict[str, set[str | None]]:
+    """Return asset -> partitions that are due under a study."""
+    found: dict[str, set[str | None]] = {}
+    for work in finished.driver(study).plan():
+        for asset in work.assets:
+            found.setdefault(asset, set()).add(work.partition)
+    return found
+
+
+def test_a_finished_study_is_fresh(tiny: FinishedStudy) -> None:
+    assert tiny.outcome.success, [*tiny.outcome.failed, *tiny.outcome.blocked]
+    assert due(tiny) == {}
+
+
+def test_a_changed_tile_size_makes_every_tissue_of_tiles_stale(tiny: FinishedStudy) -> None:
+    study = edited(tiny.study, tiling=tiny.study.tiling.model_copy(update={"tile_px": 72}))
+    assert due(tiny, study)["tiles"] == set(tiny.study.selection.tissues)
+    assert "raw_slides" not in due(tiny, study)
+
+
+def test_a_removed_tissue_makes_stale_what_reads_all_tissues(tiny: FinishedStudy) -> None:
+    kept = tiny.study.selection.tissues[:-1]
+    study = edited(tiny.study, selection=tiny.study.selection.model_copy(update={"tissues": kept}))
+    found = due(tiny, study)
+    assert {"donor_split", "expression_matrix", "training_set", "slide_embeddings"} <= set(found)
+    assert not {"selected_slides", "raw_slides", "tiles"} & set(found)
+
+
+def test_a_swapped_tissue_is_missing_and_what_reads_all_is_stale(tiny: FinishedStudy) -> None:
+    swapped = (*tiny.study.selection.tissues[:-1], "stomach")
+    study = edited(tiny.study, selection=tiny.study.selection.model_copy(update={"tissues": swapped}))
+    found = due(tiny, study)
+    assert found["tiles"] == {"stomach"}
+    assert found["selected_slides"] == {"stomach"}
+    assert "training_set" in found
+
+
+def test_another_threshold_of_the_projection_touches_only_projections(tiny: FinishedStudy) -> None:
+    study = edited(tiny.study, projection=tiny.study.projection.model_copy(update={"min_dist": 0.3}))
+    assert set(due(tiny, study)) == {
+        "expression_projection",
+        "tile_projection",
+        "slide_projection",
+        "epoch_projection",
+        "joint_projection",
+        "incoming_prediction",
+        "study_report",
+    } - {"incoming_prediction"}
+
+
+def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -> None:
+    """Last in this module: it edits the cohort, and puts it back."""
+    manifest = tiny.cohort / "portal.csv"
+    before = manifest.read_text()
+    header, *rows = before.splitlines()
+    pairs = tiny.load("slide_pairs")
+    victim = pairs[pairs["tissue"] == "liver"]["slide"].iloc[0]
+    manifest.write_text("\n".join([header, *[row for row in rows if victim not in row]]) + "\n")
+    try:
+        driver = tiny.driver()
+        without = driver.bring_up_to_date(lambda text: None, ["slide_manifest", "slide_pairs", "selected_slides"])
+        assert without.success
+        found = due(tiny)
+        assert found["raw_slides"] == {"liver"}
+        manifest.write_text(before)
+        driver = tiny.driver()
+        said: list[str] = []
+        assert driver.bring_up_to_date(said.append, ["slide_manifest", "slide_pairs", "selected_slides"]).success
+        assert due(tiny) == {}
+    finally:
+        manifest.write_text(before)

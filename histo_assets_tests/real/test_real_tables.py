@@ -1,0 +1,165 @@
+"""The cohort and the expression of GTEx as they really are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histo_assets.core.cohort.ids import GTEX_SLIDE, match_slide_files
+from histo_assets.core.cohort.pairing import pair_slides
+from histo_assets.core.cohort.readers import read_manifest, read_rna_samples
+from histo_assets.core.cohort.selection import select_slides
+from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
+from histo_assets.core.cohort.splits import leaking_donors, split_donors
+from histo_assets.core.expression.filters import gene_filter
+from histo_assets.core.expression.gct import open_gct
+from histo_assets.core.expression.matrix import read_expression
+from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
+from histo_assets.studies.study import load_study
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def folder():
+    root = os.environ.get("HISTO_REAL_DATA")
+    if not root:
+        pytest.skip("HISTO_REAL_DATA does not name the folder of real data")
+    return Path(root)
+
+
+@pytest.fixture(scope="module")
+def manifest(folder):
+    return read_manifest(CohortSettings(reader="gtex", manifest="x"), str(folder / "gtex/GTExPortal.csv"))
+
+
+@pytest.fixture(scope="module")
+def samples(folder):
+    return read_rna_samples(str(folder / "gtex/GTEx_Analysis_v8_RNAseq_samples.txt"))
+
+
+@pytest.fixture(scope="module")
+def pairs(manifest, samples):
+    return pair_slides(manifest, samples)
+
+
+@pytest.fixture(scope="module")
+def selected(pairs):
+    chosen = load_study("gtex_post").selection
+    return pd.concat([select_slides(pairs, chosen, tissue) for tissue in chosen.tissues], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def kidney(folder):
+    return str(folder / "expression/kidney_medulla_v8_tpm.gct")
+
+
+@pytest.fixture(scope="module")
+def few_genes(folder):
+    return str(folder / "expression/acmg59_v8_reads.gct.gz")
+
+
+def test_the_manifest_has_the_slides_donors_and_tissues_that_were_counted(manifest, samples):
+    assert (len(manifest), manifest["donor"].nunique(), manifest["tissue"].nunique()) == (25_713, 980, 40)
+    assert manifest["slide"].map(lambda slide: GTEX_SLIDE.fullmatch(slide) is not None).all()
+    assert (manifest["categories"] == "").sum() == 17_591
+    assert len(samples) == 17_382
+
+
+def test_slides_and_rna_make_the_pairs_of_the_post(manifest, pairs):
+    assert len(pairs) == 13_797
+    assert pairs["donor"].nunique() == 940
+    assert pairs["slide"].is_unique and pairs["sample"].is_unique
+    assert pairs["slide"].tolist() == manifest["slide"][manifest["slide"].isin(pairs["slide"])].tolist()
+
+
+def test_the_first_fifty_slides_of_each_tissue_are_the_cohort_of_the_post(selected):
+    assert len(selected) == 1_803
+    assert selected["donor"].nunique() == 301
+    small = selected["tissue"].value_counts().loc[lambda count: count < 50].to_dict()
+    assert small == {
+        "bladder": 21,
+        "cervix_endocervix": 10,
+        "cervix_ectocervix": 9,
+        "fallopian_tube": 9,
+        "kidney_medulla": 4,
+    }
+
+
+@pytest.mark.parametrize("rule", ["first", "stable_hash"])
+def test_every_tissue_has_donors_on_every_side(pairs, rule):
+    chosen = SelectionSettings(tissues=tuple(sorted(pairs["tissue"].unique())), rule=rule)
+    selected = pd.concat([select_slides(pairs, chosen, tissue) for tissue in chosen.tissues])
+    split = split_donors(selected, SplitSettings())
+    sided = selected.merge(split[["donor", "side"]], on="donor")
+    assert leaking_donors(sided) == []
+    assert (split["side"] == "test").mean() == pytest.approx(0.15, abs=0.01)
+    assert (sided.groupby("tissue")["side"].nunique() == 3).all()
+
+
+def test_files_named_by_the_sibling_aliquot_find_their_slide(folder, manifest):
+    files = [str(path) for path in sorted((folder / "slides").glob("GTEX-*.svs"))]
+    known = manifest["slide"].tolist()
+    found = match_slide_files(manifest["slide"][manifest["tissue"] == "uterus"].tolist(), files, known)
+    assert sorted(found.values()) == files
+    assert all(slide.endswith("6") for slide in found)
+
+
+def test_every_value_of_the_kidney_file_equals_a_plain_parse(kidney):
+    source = open_gct(kidney)
+    blocks = list(source.blocks(source.samples))
+    plain = pd.read_csv(kidney, sep="\t", skiprows=2, float_precision="round_trip")
+    assert np.array_equal(np.concatenate([block.values for block in blocks]), plain[source.samples].to_numpy())
+    assert [gene for block in blocks for gene in block.gene_id] == plain["Name"].tolist()
+    assert [name for block in blocks for name in block.symbol] == plain["Description"].tolist()
+
+
+def test_the_kidney_file_reads_as_tpm_and_its_wrong_header_is_noted(kidney):
+    table = read_expression(kidney, ExpressionSettings(file="x"), None, None)
+    plain = pd.read_csv(kidney, sep="\t", skiprows=2, float_precision="round_trip").set_index("Name")
+    kept = plain.loc[table.adata.var["gene_id"], table.adata.obs_names]
+    assert np.array_equal(table.adata.X, np.log2(1 + kept.to_numpy().T).astype(np.float32))
+    assert table.notes == [
+        "the first line says #1.3, the rest was read as GCT #1.2",
+        "the header says 6 samples, the file has 4",
+    ]
+    assert len(table.genes) == 56_200
+    assert table.genes["symbol"].duplicated(keep=False).sum() == 1_807
+
+
+def test_name_rules_leave_the_genes_that_were_counted(kidney):
+    symbols = read_expression(kidney, ExpressionSettings(file="x"), None, None).genes["symbol"].tolist()
+    nine = np.full(len(symbols), 9.0)
+
+    def funnel(rule):
+        return gene_filter(nine, nine, symbols, GeneFilterSettings(names=rule)).funnel["genes"].tolist()
+
+    assert funnel("drop_dotted_and_repeated")[3:] == [37_861, 36_066]
+    assert funnel("keep_first")[3:] == [37_861, 36_259]
+
+
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_the_counts_of_59_genes_read_for_any_samples(few_genes, data):
+    names = open_gct(few_genes).samples
+    chosen = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=50, unique=True))
+    whatever = GeneFilterSettings(min_max=-1, min_sd=0)
+    table = read_expression(few_genes, ExpressionSettings(file="x", units="log2_counts"), chosen, None)
+    every = read_expression(
+        few_genes, ExpressionSettings(file="x", units="log2_counts", filter=whatever), chosen, names
+    )
+    plain = pd.read_csv(few_genes, sep="\t", skiprows=2, usecols=["Description", *chosen], index_col="Description")
+    assert table.adata.obs_names.tolist() == chosen
+    assert np.array_equal(every.adata.X, np.log2(1 + plain[chosen].to_numpy().T).astype(np.float32))
+    assert "the header says 56,200 genes, the file has 59" in table.notes
+
+
+def test_counts_are_not_taken_for_tpm_nor_tpm_for_counts(kidney):
+    with pytest.raises(ValueError, match="no whole number"):
+        read_expression(kidney, ExpressionSettings(file="x", units="counts"), None, None)

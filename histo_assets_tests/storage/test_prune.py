@@ -1,0 +1,108 @@
+"""What no longer counts goes after its grace, and nothing else ever does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from histo_assets.storage.layout import Artefact, StudyStorage
+from histo_assets.storage.prune import prune, prune_shards
+from histo_assets_tests.storage.test_layout import TILES, everything_below, publish, read
+
+DAY = timedelta(days=1)
+
+
+def later(days: float) -> datetime:
+    return datetime.now(UTC) + days * DAY
+
+
+def test_old_versions_go_after_the_grace_and_the_current_one_stays(storage: StudyStorage) -> None:
+    first = publish(storage, "one")
+    publish(storage, "two")
+    assert prune(storage, grace=7 * DAY) == []
+    removed = prune(storage, grace=7 * DAY, now=later(8))
+    assert [Path(item.path).name for item in removed] == [first.version]
+    assert not any(first.version in path for path in everything_below(storage))
+    assert read(storage) == "two"
+    assert prune(storage, grace=7 * DAY, now=later(8)) == []
+
+
+def test_a_dry_run_says_the_same_and_removes_nothing(storage: StudyStorage) -> None:
+    publish(storage, "one")
+    publish(storage, "two")
+    publish(storage, "gone", Artefact("tiles", "heart"))
+    before = everything_below(storage)
+    keep = {"tiles": {"liver"}}
+    planned = prune(storage, DAY, keep, dry_run=True, now=later(2))
+    assert everything_below(storage) == before
+    assert len(planned) == 2
+    assert prune(storage, DAY, keep, now=later(2)) == planned
+
+
+def test_the_grace_counts_from_when_a_version_was_superseded(local_storage: StudyStorage) -> None:
+    """A version that counted for a month until a minute ago may still be read."""
+    old = publish(local_storage, "one")
+    folder = Path(local_storage.folder(TILES).path)
+    aged = "20200101T000000000000Z-00000000"
+    (folder / old.version).rename(folder / aged)
+    pointer = folder / "current.json"
+    pointer.write_text(pointer.read_text().replace(old.version, aged))
+    publish(local_storage, "two")
+    assert prune(local_storage, DAY) == []
+    assert len(prune(local_storage, DAY, now=later(2))) == 1
+
+
+def test_partitions_that_the_study_no_longer_has_go_whole(storage: StudyStorage) -> None:
+    for tissue in ("liver", "heart"):
+        publish(storage, tissue, Artefact("tiles", tissue))
+        publish(storage, tissue, Artefact("raw_slides", tissue))
+    removed = prune(storage, DAY, {"tiles": ["liver"]})
+    assert [(item.path, item.reason) for item in removed] == [
+        (str(storage.folder(Artefact("tiles", "heart"))), "the study has no such partition")
+    ]
+    assert storage.pointer(Artefact("tiles", "heart")) is None
+    assert not any(path.startswith("tiles/heart") for path in everything_below(storage))
+    assert read(storage, Artefact("raw_slides", "heart")) == "heart"
+    assert read(storage) == "liver"
+
+
+def test_an_abandoned_write_goes_after_the_grace(local_storage: StudyStorage) -> None:
+    publish(local_storage, "one")
+    abandoned = Path(local_storage.folder(TILES).path) / ".20200101T000000000000Z-00000000"
+    abandoned.mkdir()
+    (abandoned / "half").write_text("")
+    removed = prune(local_storage, DAY)
+    assert [(item.path, item.reason) for item in removed] == [(str(abandoned), "never finished")]
+    assert not abandoned.exists()
+
+
+def test_what_is_no_artefact_is_left_alone(local_storage: StudyStorage) -> None:
+    publish(local_storage, "one")
+    shard = Path(local_storage.root.path) / "shards" / "tiles" / "liver" / "s.tar"
+    notes = Path(local_storage.root.path) / "notes" / "mine.txt"
+    for path in (shard, notes):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    prune(local_storage, timedelta(0), {"tiles": [], "shards": [], "notes": []}, now=later(1))
+    assert shard.exists()
+    assert notes.exists()
+    assert local_storage.pointer(TILES) is None
+
+
+def test_pruning_an_empty_storage_finds_nothing(storage: StudyStorage) -> None:
+    assert prune(storage, DAY) == []
+
+
+@pytest.mark.parametrize("days", [0, 2])
+def test_shards_that_no_index_names_go_after_the_grace(storage: StudyStorage, days: int) -> None:
+    folder = storage.root / "shards" / "tiles"
+    names = ["liver/a-1.tar", "liver/a-1.index.parquet", "liver/a-2.tar", "liver/a-2.index.parquet"]
+    storage.root.fs.makedirs((folder / "liver").path, exist_ok=True)
+    for name in names:
+        storage.root.fs.pipe_file((folder / name).path, b"x")
+    removed = prune_shards(storage, "tiles", {"liver/a-2"}, grace=timedelta(days=days) - timedelta(minutes=1))
+    gone = [] if days else names[:2]
+    assert sorted(item.path for item in removed) == sorted(str(folder / name) for name in gone)
+    assert {path[len("shards/tiles/") :] for path in everything_below(storage)} == set(names) - set(gone)
