@@ -9,7 +9,6 @@ from histo_assets.defs.partitions import epoch_of
 from histo_assets.defs.projections import projection_result
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, Matrix, SelectedModel, Table, TileSet
-from histo_assets.storage.io_managers import StorageResource
 
 ROOM = "embeddings"
 
@@ -69,8 +68,8 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
     def slide_embeddings(tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
         """The mean vector of every slide's tiles, and the mean of their log-probabilities."""
         from histo_assets.core.embedding.matrices import slide_matrix
-        from histo_assets.core.projection.project import component_scores, fit_pca
         from histo_assets.core.figures.projection import scatter
+        from histo_assets.core.projection.project import component_scores, fit_pca
 
         adata = slide_matrix(list(tile_embeddings.values()), donor_split)
         absent = sorted(set(study.selection.tissues) - set(adata.obs["tissue"]))

@@ -42,7 +42,7 @@ def build(assets: StudyAssets) -> list[Any]:
         import numpy as np
         import pandas as pd
 
-        from histo_assets.core.expression.annotate import sample_table
+        from histo_assets.core.cohort.samples import sample_table
         from histo_assets.core.expression.reading import read_expression
         from histo_assets.core.figures.expression import filter_funnel, gene_filter_figure
 

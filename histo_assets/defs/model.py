@@ -213,7 +213,7 @@ def _evaluation(assets: StudyAssets) -> Any:
         training_set: LargeTable,
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures on locked donors, of tiles and of slides, beside the baselines."""
-        from histo_assets.core.figures.learning import classification_figure, confusion_figure
+        from histo_assets.core.figures.evaluation import classification_figure, confusion_figure
         from histo_assets.core.learning.report import confusion_of, evaluate, headline
         from histo_assets.core.tiling.shards import TileReader
 
@@ -228,12 +228,13 @@ def _evaluation(assets: StudyAssets) -> Any:
         )
         figures = headline(table)
         beats = figures["slide_accuracy"] > figures["colour_histogram_accuracy"]
+        side = str(figures["judged_on"])
         return result(
             table,
             {
                 **figures,
-                "preview": picture(confusion_figure(confusion_of(table, "slide"), "Slides of locked donors"), "slides"),
-                "tiles": picture(confusion_figure(confusion_of(table, "tile"), "Tiles of locked donors"), "tiles"),
+                "preview": picture(confusion_figure(confusion_of(table, "slide"), f"Slides of {side}"), "slides"),
+                "tiles": picture(confusion_figure(confusion_of(table, "tile"), f"Tiles of {side}"), "tiles"),
                 "recall": picture(classification_figure(table), "recall per tissue"),
                 **table_metadata(table),
             },

@@ -75,6 +75,7 @@ def build(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.study_page import StudyTables, study_page
         from histo_assets.core.files import Bundle
+        from histo_assets.core.learning.report import confusion_of, headline
         from histo_assets.core.tiling.pictures import contact_sheet
         from histo_assets.core.tiling.shards import TileReader
 
@@ -93,6 +94,8 @@ def build(assets: StudyAssets) -> list[Any]:
             studied=study.learning.studied,
             chosen=f"{selected_model.name}, epoch {selected_model.epoch}: {selected_model.why}",
             evaluation=model_evaluation,
+            headline=headline(model_evaluation),
+            confusions={level: confusion_of(model_evaluation, level) for level in ("slide", "tile")},
             tile_projection=tile_projection,
             slide_projection=slide_projection,
             epoch_projections=epoch_projection,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
-from histo_assets.defs.types import Table, TileSet
+from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
 
 ROOM = "tiles"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.definitions.observe import observe
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.observe import observe
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._core.storage.event_log.base import PartitionKeyFilter
@@ -64,13 +64,13 @@ class StudyDriver:
     def __init__(self, definitions: dg.Definitions, study: Study, instance: dg.DagsterInstance) -> None:
         self.study = study
         self.instance = instance
-        self.assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition)]
+        self.assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition | dg.SourceAsset)]
         self.resources = dict(definitions.resources or {})
         self.graph = definitions.resolve_asset_graph()
 
     def observe_sources(self) -> None:
         """Look at the cohort's files anew, so that a changed file makes stale what was made from it."""
-        sources = [a for a in self.assets if a.keys and all(self.graph.get(k).is_observable for k in a.keys)]
+        sources = [asset for asset in self.assets if isinstance(asset, dg.SourceAsset)]
         observe(sources, instance=self.instance, run_config=QUIET)
 
     def stages(self, select: Sequence[str] | None = None) -> list[Stage]:
@@ -148,12 +148,10 @@ class StudyDriver:
                 reasons = {name: reasons.get(name, "asked for") for name in stage.assets}
             if not reasons:
                 return
-            work = Work(tuple(n for n in stage.assets if n in reasons), key, tuple(reasons.values()))
-            culprit = self._blocked_by(work, outcome)
-            if culprit:
-                outcome.blocked.append(work)
-                say(f"{label} {work} waits for {culprit}")
+            free = self._free_to_run([n for n in stage.assets if n in reasons], key, outcome, say, label)
+            if not free:
                 return
+            work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             started = time.monotonic()
             problem = self._run(work)
             took = f"{time.monotonic() - started:.1f} s"
@@ -180,16 +178,27 @@ class StudyDriver:
             return None
         return failure_of(ran)
 
-    def _blocked_by(self, work: Work, outcome: Outcome) -> str | None:
-        """Return the failed or waiting work that `work` depends on, or None."""
-        bad = [*(failed for failed, _ in outcome.failed), *outcome.blocked]
-        for name in work.assets:
-            parents = {key.path[-1] for key in self.graph.get(self._key(name)).parent_keys}
-            for other in bad:
-                shared_family = other.partition is not None and other.partition in self._partitions(name)
-                same_place = not shared_family or other.partition == work.partition or work.partition is None
-                if parents & set(other.assets) and same_place:
-                    return str(other)
+    def _free_to_run(self, names: list[str], key: str | None, outcome: Outcome, say: Say, label: str) -> list[str]:
+        """Return those of `names`, in order, that wait for no failed work; note and say the others."""
+        free = []
+        for name in names:
+            culprit = self._culprit(name, key, outcome)
+            if culprit is None:
+                free.append(name)
+            elif not any(name in work.assets and work.partition == key for work in outcome.blocked):
+                waiting = Work((name,), key, (f"waits for {culprit}",))
+                outcome.blocked.append(waiting)
+                say(f"{label} {waiting} waits for {culprit}")
+        return free
+
+    def _culprit(self, name: str, key: str | None, outcome: Outcome) -> Work | None:
+        """Return the failed or waiting work that asset `name` of partition `key` needs, or None."""
+        parents = {parent.path[-1] for parent in self.graph.get(self._key(name)).parent_keys}
+        own = self._partitions(name)
+        for other in [*(work for work, _ in outcome.failed), *outcome.blocked]:
+            elsewhere = other.partition in own and other.partition != key
+            if parents & set(other.assets) and not elsewhere:
+                return other
         return None
 
     def _partitions(self, name: str) -> Sequence[str]:
@@ -215,16 +224,17 @@ class StudyDriver:
 
 
 def failure_of(ran: dg.ExecuteInProcessResult) -> str:
-    """Return the innermost message of a failed in-process run, in one line."""
+    """Return why an in-process run failed: what its blocking checks found, else the innermost message."""
+    failed = [e for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
+    if failed:
+        return "; ".join(f"{e.check_name}: {e.metadata['found'].value}" for e in failed)
     for event in ran.all_events:
-        if event.is_step_failure:
+        if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            while error.cause is not None:
                 error = error.cause
-            if error is not None:
-                return " ".join(error.message.split())[:600]
-    failed = [e.check_name for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
-    return f"check {', '.join(failed)} failed" if failed else "the run failed; see its page in the UI"
+            return " ".join(error.message.split())[:600]
+    return "the run failed; see its page in the UI"
 
 
 def _wanted(stage: Stage, partition: str | None) -> Iterator[str | None]:

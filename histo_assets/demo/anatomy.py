@@ -10,10 +10,10 @@ COMPARTMENTS = ("fat", "stroma", "muscle", "dermis", "gland", "epithelium", "epi
 
 @dataclass(frozen=True)
 class Tissue:
-    """A tissue: printed name, RNA list's name, mixture of compartments (in the order they lie in) and base inflammation.
+    """A tissue: printed name, RNA list's name, mixture of compartments and base inflammation.
 
-    `layout`: `layers` go down from the piece's upper edge, `nested` lie in each other.
-    `inflammation` is the tissue's mean, in the unit of a slide's latent.
+    The mixture's order is the order they lie in. `layout`: `layers` go down from the piece's upper
+    edge, `nested` lie in each other. `inflammation` is the tissue's mean, in the unit of a slide's latent.
     """
 
     name: str

@@ -32,7 +32,7 @@ class Drawing:
     """A compartment over the whole square: stain concentrations (side, side) and nuclei."""
 
     eosin: Field
-    haematoxylin: Field | float
+    haematoxylin: Field | np.float32
     nuclei: list[Nuclei] = field(default_factory=list)
 
 

@@ -82,10 +82,10 @@ def _blur(pixels: NDArray[np.uint8], rng: np.random.Generator) -> list[Region]:
     x, y = (int(v) for v in rng.uniform(0.15, 0.43, 2) * side)
     part = pixels[y : y + size, x : x + size]
     blurred = cv2.GaussianBlur(part, (0, 0), 5)
-    fade = np.zeros(part.shape[:2], np.float32)
+    inside = np.zeros(part.shape[:2], np.float32)
     margin = size // 10
-    fade[margin:-margin, margin:-margin] = 1
-    fade = cv2.GaussianBlur(fade, (0, 0), margin / 3)[..., None]
+    inside[margin:-margin, margin:-margin] = 1
+    fade = np.asarray(cv2.GaussianBlur(inside, (0, 0), margin / 3))[..., None]
     part[:] = (part * (1 - fade) + blurred * fade).astype(np.uint8)
     return [(x + margin, y + margin, size - 2 * margin, size - 2 * margin)]
 
@@ -164,7 +164,7 @@ def _change_tiles(path: Path, count: int, change: Callable[[Path, _Tile], None])
     from tifffile import TiffFile
 
     with TiffFile(path) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         tag = page.tags["TileByteCounts"]
         size = tag.dtype.itemsize if hasattr(tag.dtype, "itemsize") else {3: 2, 4: 4, 16: 8}[int(tag.dtype)]
         offsets, lengths, side = page.dataoffsets, page.databytecounts, page.tilewidth

@@ -120,22 +120,27 @@ def cells(
     edge = np.ones((half, half), np.uint8)
     edge[:, 1:] &= labels[:, 1:] == labels[:, :-1]
     edge[1:] &= labels[1:] == labels[:-1]
-    wall = cv2.distanceTransform(edge, cv2.DIST_L2, 5) * np.float32(2)
+    wall: Field = np.asarray(np.minimum(cv2.distanceTransform(edge, cv2.DIST_L2, 5), half) * 2, np.float32)
     if rounding:
-        wall = cv2.GaussianBlur(wall, (0, 0), rounding / 2)
+        wall = np.asarray(cv2.GaussianBlur(wall, (0, 0), rounding / 2), np.float32)
     shade = rng.random(int(labels.max()) + 1, dtype=np.float32)[labels]
     full = (side, side)
     if warp:
         coarse = max(16, side // 16)
         ys32, xs32 = np.mgrid[0:coarse, 0:coarse].astype(np.float32) * np.float32(half / coarse)
         shift = [smooth_noise(rng, side, 3.2 * spacing, coarse) * np.float32(warp / 2) for _ in range(2)]
-        maps = [resized(xs32 + shift[0], side), resized(ys32 + shift[1], side)]
-        both = cv2.remap(cv2.merge([wall, shade]), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        wall, shade = cv2.split(both)
+        both = cv2.remap(
+            cv2.merge([wall, shade]),
+            resized(xs32 + shift[0], side),
+            resized(ys32 + shift[1], side),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        wall, shade = (np.asarray(channel, np.float32) for channel in cv2.split(both))
     else:
-        wall = cv2.resize(wall, full, interpolation=cv2.INTER_LINEAR)
-        shade = cv2.resize(shade, full, interpolation=cv2.INTER_NEAREST)
-    return Cells(np.asarray(wall, np.float32), np.asarray(shade, np.float32), (points * 2).astype(np.float32))
+        wall = np.asarray(cv2.resize(wall, full, interpolation=cv2.INTER_LINEAR), np.float32)
+        shade = np.asarray(cv2.resize(shade, full, interpolation=cv2.INTER_NEAREST), np.float32)
+    return Cells(wall, shade, (points * 2).astype(np.float32))
 
 
 def scatter(
@@ -163,8 +168,8 @@ def values_at(field: NDArray[np.float32], points: NDArray[np.float32], step: flo
 
 def cut_at(field: Field, level: float) -> Field:
     """Return 1 where `field` is above `level`, else 0, with an edge two pixels wide."""
-    above = cv2.compare(field, level, cv2.CMP_GT)
-    return np.asarray(cv2.GaussianBlur(above, (5, 5), 0.9).astype(np.float32) * np.float32(1 / 255))
+    above = (field > np.float32(level)).view(np.uint8) * np.uint8(255)
+    return np.asarray(cv2.GaussianBlur(above, (5, 5), 0.9).astype(np.float32) * np.float32(1 / 255), np.float32)
 
 
 def edge_between(field: Field, low: float, high: float) -> Field:

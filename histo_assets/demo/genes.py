@@ -93,18 +93,18 @@ def planted_expression(samples: pd.DataFrame, genes: pd.DataFrame, seed: int) ->
     donor_of = samples["donor"].map({donor: place for place, donor in enumerate(donors)}).to_numpy(int)
     base_inflammation = np.array([_base_inflammation(label) for label in labels])
     values = np.empty((len(samples), len(genes)))
-    for place, gene in enumerate(genes.itertuples()):
+    for place, gene in enumerate(genes.to_dict("records")):
         level = rng.normal(6.4, 0.45)
         by_label = _standardised(rng, len(labels))
         by_donor = _standardised(rng, len(donors))
         by_batch = _standardised(rng, int(samples["batch"].max()) + 1)
         noise = rng.normal(0, NOISE_SD, len(samples))
-        tissue_sd = 0.61 if gene.block == "tissue_marker" else 0.35
-        signal = _signal(str(gene.driver), samples, donor_of, by_donor, by_batch) * float(gene.strength)
-        if gene.block == "gland":
-            signal = np.where(samples["label"] == gene.tissue, signal, 0.0)
+        tissue_sd = 0.61 if gene["block"] == "tissue_marker" else 0.35
+        signal = _signal(str(gene["driver"]), samples, donor_of, by_donor, by_batch) * float(gene["strength"])
+        if gene["block"] == "gland":
+            signal = np.where(samples["label"] == gene["tissue"], signal, 0.0)
         between = tissue_sd * by_label[label_of]
-        if gene.block == "simpson":
+        if gene["block"] == "simpson":
             between = 1.3 * _centred(base_inflammation)[label_of]
         values[:, place] = level + between + signal + noise
     return np.clip(values, 0.0, 13.0)
@@ -121,7 +121,7 @@ def _standardised(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def _centred(effects: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (effects - effects.mean()) / (effects.std() or 1.0)
+    return np.asarray((effects - effects.mean()) / (effects.std() or 1.0))
 
 
 def _signal(
@@ -135,10 +135,10 @@ def _signal(
     if driver == "donor":
         return by_donor[donor_of]
     if driver == "batch":
-        return by_batch[samples["batch"].to_numpy(int)]
+        return np.asarray(by_batch[samples["batch"].to_numpy(int)])
     if driver in ("", "tissue"):
         return np.zeros(len(samples))
-    return samples[driver].to_numpy(float)
+    return np.asarray(samples[driver], np.float64)
 
 
 def extra_rows(count: int, n_samples: int, seed: int) -> tuple[pd.DataFrame, NDArray[np.float64]]:

@@ -64,7 +64,7 @@ def _sprite(
         where = middle + rng.uniform(-0.3, 0.3, 2) * short * zoom
         cv2.circle(big, (int(where[0]), int(where[1])), int(1.4 * zoom), 1.05, -1)
     small = cv2.GaussianBlur(cv2.resize(big, (side, side), interpolation=cv2.INTER_AREA), (0, 0), 0.6)
-    return np.clip(small * dark * rng.uniform(0.85, 1.1) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(small * dark * rng.uniform(0.85, 1.1) * 255, 0, 255), np.uint8)
 
 
 def stamp(

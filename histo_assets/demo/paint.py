@@ -64,7 +64,7 @@ def tissue_outline(rng: np.random.Generator, side: int) -> Field:
     outline = outline + 0.018 * smooth_noise(rng, side, side / 26, coarse)
     frame = 1 - np.maximum(np.abs(xs), np.abs(ys))
     level = np.quantile(outline, 1 - rng.uniform(0.62, 0.72))
-    return np.minimum(outline - level, frame - 0.02).astype(np.float32)
+    return np.asarray(np.minimum(outline - level, frame - 0.02), np.float32)
 
 
 def tissue_depth(rng: np.random.Generator, outline: Field, layout: str) -> Field:
@@ -92,10 +92,9 @@ def compartment_masks(
     levels = np.quantile(depth[outline > 0], np.cumsum([look.mixture[name] for name in order])[:-1].clip(0, 1))
     roughness = np.float32(0.012 if look.layout == "layers" else 0.05)
     fine = resized(depth, side) + roughness * weave.bundle
-    above = [np.float32(1), *(cut_at(fine, float(level)) for level in levels), np.float32(0)]
+    everything = np.ones((side, side), np.float32)
+    above: list[Field] = [everything, *(cut_at(fine, float(level)) for level in levels), 0 * everything]
     masks = {name: np.asarray(above[k] - above[k + 1], np.float32) for k, name in enumerate(order)}
-    if len(order) == 1:
-        masks[order[0]] = np.ones((side, side), np.float32)
     width = 0.05 * np.exp(0.75 * look.fibrosis)
     ridges = np.abs(smooth_noise(rng, side, 230, outline.shape[0]))
     septa = cut_at(-resized(ridges, side) - np.float32(0.02) * weave.thin, -width)
@@ -167,14 +166,15 @@ def _stamp_inflammation(
     solid = cv2.dilate(density[::step, ::step], np.ones((5, 5), np.uint8)) > 0.22
     side = solid.shape[0]
     inside = resized(outline, side) > 0
-    cluster = np.exp(1.3 * smooth_noise(rng, look.side, 190, side)).clip(0, 12)
+    cluster = np.exp(0.9 * smooth_noise(rng, look.side, 190, side)).clip(0, 8)
     weight = np.cumsum(np.where(solid & inside, cluster, 0).ravel())
     if weight[-1] <= 0:
         return
-    area = float(inside.sum()) * step**2
-    # 0.25 um2 a pixel; the square root of the solid share keeps thin walls of fat from being packed
+    # Nearly linear in the latent, with the same slope in every tissue, and never below zero.
+    per_mm2 = 2000 * np.logaddexp(0, 2 * (0.8 + 0.6 * np.clip(look.inflammation, -3.5, 3.5))) / 2
+    # 0.25 um2 a pixel; the share of solid tissue keeps the thin walls of fat from being packed.
     share = float((solid & inside).sum()) / max(1, int(inside.sum()))
-    count = rng.poisson(area * 0.25e-6 * 1500 * np.exp(0.62 * look.inflammation) * np.sqrt(share))
+    count = rng.poisson(float(inside.sum()) * step**2 * 0.25e-6 * per_mm2 * share**0.4)
     at = np.searchsorted(weight, rng.random(count) * weight[-1])
     points = np.stack([at % side, at // side], axis=1) * step + rng.uniform(0, step, (count, 2))
     stamp(canvas, "lymphocyte", points.astype(np.float32), look.texture_seed, rng)
@@ -188,7 +188,7 @@ def _developed(
     strength = np.float32(np.exp(-0.22 * pale))
     inside = nuclei.astype(np.float32) * np.float32(1 / 255)
     if pale > 0.3:
-        inside = cv2.GaussianBlur(inside, (0, 0), 0.45 + 0.45 * pale)
+        inside = np.asarray(cv2.GaussianBlur(inside, (0, 0), 0.45 + 0.45 * pale), np.float32)
     eosin = eosin * (1 - 0.4 * inside) * np.float32(1 + 0.05 * pale)
     haematoxylin = np.maximum(haematoxylin, inside * np.float32(1.45)) * strength + 0.035 * pale * (eosin > 0.2)
     h_map = cv2.convertScaleAbs(haematoxylin, alpha=255 / FULL_SCALE)

@@ -166,7 +166,7 @@ def drawn_slide(
         "hidden": float(rng.normal()),
         "gland": float((mixture.get("gland", 0.0) - gland) / spread),
     }
-    base = TISSUES[label] if label in TISSUES else None
+    base = TISSUES.get(label)
     disease = DISEASES.get(label)
     level = base.inflammation if base else disease.inflammation if disease else 0.0
     stain = tuple(float(donor.stain[k] / home[donor.batch, k] * stains[batch, k]) for k in (0, 1))
@@ -176,7 +176,7 @@ def drawn_slide(
         side=settings.slide_px,
         mixture={name: float(mixture[name]) for name in mixture},
         layout=base.layout if base else "nested",
-        inflammation=latents["inflammation"] + 0.8 * level,
+        inflammation=latents["inflammation"] + 0.5 * level,
         fibrosis=latents["fibrosis"],
         fat_size=latents["fat_size"],
         autolysis=max(0.0, 0.75 * autolysis + 0.5),

@@ -103,7 +103,7 @@ def _disease_rows(
     for number, (label, _, kind) in enumerate(wanted):
         done = filled[label]
         order = patients[label]
-        second_slide = kind == "good" and len(done) % 5 == 4
+        second_slide = kind == "good" and len(done) % 4 == 3
         sample = done[-1] if second_slide else ""
         if not sample:
             taken = len(set(done))
@@ -155,9 +155,7 @@ def _dirtied(rows: list[SlidePlan], rng: np.random.Generator) -> list[SlidePlan]
     return dirty
 
 
-def _stray_samples(
-    rng: np.random.Generator, rows: list[SlidePlan], donors: list[Donor]
-) -> list[tuple[str, str, str]]:
+def _stray_samples(rng: np.random.Generator, rows: list[SlidePlan], donors: list[Donor]) -> list[tuple[str, str, str]]:
     """Return RNA samples that have no slide: brain regions, blood, and tissues of the cohort itself."""
     taken = {row.slide for row in rows}
     codes = ["".join(rng.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"), 5)) for _ in range(12)]
@@ -171,7 +169,7 @@ def _stray_samples(
             strays.append((f"{donor}-0006-SM-{code}", donor, STRAY_TISSUES[2]))
         else:
             free = next(k for k in range(99, 0, -1) if f"{donor}-{k:02d}26" not in taken)
-            label = rows[place].label
+            label = rows[place % len(rows)].label
             strays.append((f"{donor}-{free:02d}26-SM-{code}", donor, TISSUES[label].code))
     return strays
 

@@ -6,8 +6,10 @@ imports it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,11 @@ QUARANTINED = ("blank", "truncated", "html", "missing")
 def truth_table(truth_dir: str | Path, name: str) -> pd.DataFrame:
     """Return one table of the truth: genes, slides, dirt, filter or expression."""
     return pd.read_parquet(Path(truth_dir) / f"{name}.parquet")
+
+
+def safe_id(slide: str) -> str:
+    """Return a slide's id as it stands in file names; published tables may use either."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", slide)
 
 
 def score_genes(truth_dir: str | Path, figures: pd.DataFrame) -> pd.DataFrame:
@@ -108,9 +115,10 @@ def score_dirt(truth_dir: str | Path, index: pd.DataFrame, funnel: pd.DataFrame 
     truth = truth_table(truth_dir, "dirt")
     rows = []
     for kind, regions in truth.groupby("kind", sort=True):
-        slides = sorted(set(regions["slide"]))
-        tiles = index[index["slide"].isin(slides)]
-        share = [_dirty_share(tile, regions[regions["slide"] == tile.slide]) for tile in tiles.itertuples()]
+        names = regions["slide"].map(safe_id)
+        slides = sorted(set(names))
+        tiles = index[index["slide"].map(safe_id).isin(slides)]
+        share = [_dirty_share(tile, regions[names == safe_id(tile["slide"])]) for tile in tiles.to_dict("records")]
         row = {
             "kind": kind,
             "slides": len(slides),
@@ -121,30 +129,26 @@ def score_dirt(truth_dir: str | Path, index: pd.DataFrame, funnel: pd.DataFrame 
         }
         if funnel is not None:
             reasons = [
-                name
-                for name in ("jpeg_size", "half_empty", "dirt", "blur", "pen", "lost")
-                if name in funnel.columns
+                name for name in ("jpeg_size", "half_empty", "dirt", "blur", "pen", "lost") if name in funnel.columns
             ]
-            row["rejected"] = int(funnel.loc[funnel["slide"].isin(slides), reasons].to_numpy().sum())
+            row["rejected"] = int(funnel.loc[funnel["slide"].map(safe_id).isin(slides), reasons].to_numpy().sum())
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _dirty_share(tile: object, regions: pd.DataFrame) -> float:
+def _dirty_share(tile: Mapping[Hashable, Any], regions: pd.DataFrame) -> float:
     """Return the share of a tile that the regions cover (overlapping regions counted once, on a 16 x 16 grid)."""
-    x, y, size = (float(getattr(tile, name)) for name in ("x", "y", "size"))
+    x, y, size = (float(tile[name]) for name in ("x", "y", "size"))
     grid = (np.arange(16) + 0.5) / 16 * size
     covered = np.zeros((16, 16), bool)
-    for region in regions.itertuples():
-        columns = (x + grid >= region.x) & (x + grid < region.x + region.w)
-        rows = (y + grid >= region.y) & (y + grid < region.y + region.h)
+    for region in regions.to_dict("records"):
+        columns = (x + grid >= region["x"]) & (x + grid < region["x"] + region["w"])
+        rows = (y + grid >= region["y"]) & (y + grid < region["y"] + region["h"])
         covered |= rows[:, None] & columns[None, :]
     return float(covered.mean())
 
 
-def score_filter(
-    truth_dir: str | Path, surviving: Iterable[str], samples: Iterable[str] | None = None
-) -> pd.DataFrame:
+def score_filter(truth_dir: str | Path, surviving: Iterable[str], samples: Iterable[str] | None = None) -> pd.DataFrame:
     """Return one row a kind of matrix row: how many should survive the gene filter and did.
 
     Parameters
@@ -193,17 +197,18 @@ def score_quarantine(truth_dir: str | Path, raw_slides: pd.DataFrame) -> pd.Data
     tiles, so `right` is None there; one with zero-length tiles must stay.
     """
     truth = truth_table(truth_dir, "slides")
-    reason = dict(zip(raw_slides["slide"], raw_slides["quarantined"], strict=True))
+    truth["slide"] = truth["slide"].map(safe_id)
+    reason = dict(zip(raw_slides["slide"].map(safe_id), raw_slides["quarantined"], strict=True))
     rows: list[dict[str, object]] = []
-    for slide in truth[truth["kind"] == "damaged"].itertuples():
-        if slide.slide not in reason:
+    for slide in truth[truth["kind"] == "damaged"].to_dict("records"):
+        if slide["slide"] not in reason:
             continue
-        found = _sentence(reason[slide.slide])
-        wanted = True if slide.damage in QUARANTINED else False if slide.damage == "zero_length_tiles" else None
+        found = _sentence(reason[slide["slide"]])
+        wanted = True if slide["damage"] in QUARANTINED else False if slide["damage"] == "zero_length_tiles" else None
         rows.append(
             {
-                "slide": slide.slide,
-                "damage": slide.damage,
+                "slide": slide["slide"],
+                "damage": slide["damage"],
                 "should_be_quarantined": wanted,
                 "quarantined": bool(found),
                 "reason": found,

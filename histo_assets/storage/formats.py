@@ -5,6 +5,7 @@ Nothing here is executed on load: parquet, h5ad and JSON, and what a handle writ
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,16 @@ Format = Literal["tables", "matrices", "folders", "json"]
 FORMATS: tuple[Format, ...] = ("tables", "matrices", "folders", "json")
 
 _TABLE, _MATRIX, _JSON = "table.parquet", "matrix.h5ad", "content.json"
+_HANDLE, _FILES = "handle.json", "files"
+
+HANDLES = {
+    "Bundle": "histo_assets.core.files",
+    "Checkpoint": "histo_assets.core.learning.checkpoint",
+    "CrossValidation": "histo_assets.core.prediction.crossval",
+    "SelectedModel": "histo_assets.core.learning.selected",
+    "TileSet": "histo_assets.core.tiling.shards",
+}
+"""Class -> module of the handles that a folder may be read by where nobody names the class."""
 
 
 def write(format: Format, value: Any, folder: Path) -> None:
@@ -63,9 +74,7 @@ def read(format: str, folder: Path, wanted: Any = Any) -> Any:
     if format == "json":
         return json.loads((folder / _JSON).read_text(encoding="utf-8"))
     if format == "folders":
-        if not hasattr(wanted, "read"):
-            raise StorageError(f"a folder is read by its handle's class; {wanted} has no method read(folder)")
-        return wanted.read(folder)
+        return _handle_class(folder, wanted).read(folder / _FILES)
     raise StorageError(f"unknown format {format!r}, known are {', '.join(FORMATS)}")
 
 
@@ -144,4 +153,16 @@ def _write_json(value: Any, path: Path) -> None:
 def _write_folder(value: Any, folder: Path) -> None:
     if not hasattr(value, "write") or not hasattr(type(value), "read"):
         raise StorageError(f"a {type(value).__name__} has no write(folder) and read(folder); it is no handle of files")
-    value.write(folder)
+    (folder / _FILES).mkdir()
+    value.write(folder / _FILES)
+    (folder / _HANDLE).write_text(json.dumps({"handle": type(value).__name__}) + "\n")
+
+
+def _handle_class(folder: Path, wanted: Any) -> Any:
+    """Return the class that is asked for, else the one that wrote the folder."""
+    if hasattr(wanted, "read"):
+        return wanted
+    name = json.loads((folder / _HANDLE).read_text())["handle"]
+    if name not in HANDLES:
+        raise StorageError(f"a folder is read by its handle's class; {name!r} is none of {', '.join(HANDLES)}")
+    return getattr(importlib.import_module(HANDLES[name]), name)

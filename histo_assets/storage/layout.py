@@ -136,11 +136,15 @@ class StudyStorage:
             raise StorageError(f"{location} is no pointer ({problem}); {way_out(artefact)}") from None
 
     def require(self, artefact: Artefact) -> Pointer:
-        """Return what counts as `artefact` now, or say in one sentence that and how it must be made."""
+        """Return what counts as `artefact` now, or raise `missing`."""
         pointer = self.pointer(artefact)
         if pointer is None:
-            raise MissingArtefactError(f"{self.label(artefact)} has not been made; {way_out(artefact)}")
+            raise self.missing(artefact)
         return pointer
+
+    def missing(self, artefact: Artefact) -> MissingArtefactError:
+        """Return the error that says that and how `artefact` must be made."""
+        return MissingArtefactError(f"{self.label(artefact)} has not been made; {way_out(artefact)}")
 
     def publish(
         self,

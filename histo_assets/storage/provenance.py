@@ -49,9 +49,10 @@ class Pointers:
 
     def require(self, artefact: Artefact) -> Pointer:
         """Return the pointer of `artefact`, or raise the sentence that it has not been made."""
-        if artefact not in self._seen:
-            self._seen[artefact] = self.storage.require(artefact)
-        return self._seen[artefact] or self.storage.require(artefact)
+        pointer = self(artefact)
+        if pointer is None:
+            raise self.storage.missing(artefact)
+        return pointer
 
 
 def note_load(step: Any, artefact: Artefact, pointer: Pointer) -> None:

@@ -19,7 +19,7 @@ from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings,
 from histo_assets.core.cohort.splits import leaking_donors, split_donors
 from histo_assets.core.expression.filters import gene_filter
 from histo_assets.core.expression.gct import open_gct
-from histo_assets.core.expression.matrix import read_expression
+from histo_assets.core.expression.reading import read_expression
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
 from histo_assets.studies.study import load_study
 

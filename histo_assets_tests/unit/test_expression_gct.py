@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from histo_assets.core.expression import blocks as blocks_module
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.gct import open_gct
-from histo_assets.core.expression.matrix import read_expression
+from histo_assets.core.expression.reading import read_expression
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
 
 SETTINGS = ExpressionSettings(file="x", filter=GeneFilterSettings(min_max=-1, min_sd=0, names="all"))

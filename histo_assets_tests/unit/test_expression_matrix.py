@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.filters import gene_filter, name_classes
-from histo_assets.core.expression.matrix import read_expression
+from histo_assets.core.expression.reading import read_expression
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
 
 ALL = GeneFilterSettings(min_max=-1, min_sd=0, names="all")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from histo_assets.core.expression.errors import ExpressionError
-from histo_assets.core.expression.matrix import read_expression
+from histo_assets.core.expression.reading import read_expression
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
 
 ALL = GeneFilterSettings(min_max=-1, min_sd=0, names="all")
@@ -109,3 +109,13 @@ def test_a_bad_table_gives_one_clear_sentence(tmp_path, name, text, samples_in, 
     (tmp_path / name).write_text(text)
     with pytest.raises(ExpressionError, match=words):
         read(tmp_path / name, samples_in=samples_in)
+
+
+def test_a_table_that_knows_genes_by_name_only_may_repeat_names_that_the_filter_drops(tmp_path):
+    (tmp_path / "x.csv").write_text("gene,s1,s2\nA,1,2\nB,1,2\nB,3,4\nC.1,1,2\n")
+    strict = ExpressionSettings(file="x", filter=GeneFilterSettings(min_max=-1, min_sd=0))
+    table = read_expression(str(tmp_path / "x.csv"), strict, None, None)
+    assert table.adata.var_names.tolist() == ["A"]
+    assert table.genes["name_class"].tolist() == ["standard", "repeated", "repeated", "dotted"]
+    with pytest.raises(ExpressionError, match="gene 'B' occurs 2 times"):
+        read(tmp_path / "x.csv")

@@ -30,6 +30,7 @@ SAMPLE_ATTRIBUTES = {
     "SMATSSCR": "autolysis",
     "SMCENTER": "center",
     "SMGEBTCH": "batch",
+    "SMNABTCH": "isolation_batch",
     "SMRIN": "rin",
     "SMTSISCH": "ischemic_minutes",
 }
@@ -169,7 +170,8 @@ def read_rna_samples(path: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         sample, donor and tissue_name ('' where the list does not say), then the covariates of the list: from
-        SampleAttributesDS autolysis, center, batch, rin and ischemic_minutes, otherwise every further column.
+        SampleAttributesDS autolysis, center, batch, isolation_batch, rin and ischemic_minutes, else every further
+        column.
 
     Raises
     ------

@@ -37,7 +37,15 @@ def bars(
     widest = max(float(shown.max(initial=0.0)), 1e-12)
     for row, value in enumerate(shown):
         text = marks[row] if marks is not None else thousands(values[row])
-        axes.text(max(float(value), 0.0) + widest * 0.012, float(row), text, va="center", fontsize=7, color=INK)
+        axes.text(
+            max(float(value), 0.0) + widest * 0.012,
+            float(row),
+            text,
+            va="center",
+            fontsize=7,
+            color=INK,
+            in_layout=False,
+        )
     axes.set_xlim(min(0.0, float(shown.min(initial=0.0))), widest * 1.14)
     name_rows(axes, names)
 
@@ -56,7 +64,9 @@ def stacked_bars(
         axes.barh(range(len(names)), shown, left=left, color=colours[part], height=0.76, label=part)
         for row in np.flatnonzero(shown > widest * 0.035) if labels else []:
             ink, x = readable_on(colours[part]), left[row] + shown[row] / 2
-            axes.text(x, float(row), thousands(shown[row]), ha="center", va="center", fontsize=6.5, color=ink)
+            axes.text(
+                x, float(row), thousands(shown[row]), ha="center", va="center", fontsize=6.5, color=ink, in_layout=False
+            )
         left += shown
     axes.set_xlim(0, widest * 1.03)
     name_rows(axes, names)
@@ -72,7 +82,7 @@ def columns(
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.bar(range(len(names)), shown, color=colours, width=0.72)
     for column, value in enumerate(shown):
-        axes.text(column, value, thousands(value), ha="center", va="bottom", fontsize=7, color=INK)
+        axes.text(column, value, thousands(value), ha="center", va="bottom", fontsize=7, color=INK, in_layout=False)
     slanted = sum(len(name) for name in names) > fit or max(map(len, names), default=0) > 12
     turn: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     axes.set_xticks(range(len(names)), list(names), fontsize=7.5, **turn)
@@ -119,10 +129,9 @@ def heat_map(
     axes.set_xticks(range(len(names)), list(names), fontsize=size, rotation=90)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=size)
     axes.tick_params(length=0)
-    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.6)
-    axes.tick_params(which="minor", length=0)
+    edges: dict[str, Any] = {"color": "white", "linewidth": 0.6, "in_layout": False}
+    axes.hlines(np.arange(1, len(rows)) - 0.5, -0.5, len(names) - 0.5, **edges)
+    axes.vlines(np.arange(1, len(names)) - 0.5, -0.5, len(rows) - 0.5, **edges)
     for spine in axes.spines.values():
         spine.set_visible(False)
     if percent_from is not None:
@@ -130,7 +139,9 @@ def heat_map(
         for row, column in np.argwhere(np.nan_to_num(values, nan=-1.0) >= percent_from):
             ink = "white" if values[row, column] > middle else INK
             text = f"{100 * values[row, column]:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=min(size - 1, 8), color=ink)
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=min(size - 1, 8), color=ink, in_layout=False
+            )
     return image
 
 

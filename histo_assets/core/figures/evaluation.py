@@ -73,7 +73,7 @@ def classification_figure(
     if reason := problem(figures, "metric", "value"):
         return message_figure(title, reason)
     table = pd.DataFrame({c: list(figures[c]) for c in figures.columns})
-    for column, default in (("level", level), ("side", "test"), ("tissue", ""), ("method", "network")):
+    for column, default in (("level", level), ("side", "test"), ("tissue", ""), ("method", "")):
         table[column] = texts(table[column]) if column in table.columns else default
     for column in ("value", "low", "high", "n"):
         table[column] = numbers(table[column]) if column in table.columns else np.nan
@@ -84,7 +84,7 @@ def classification_figure(
     recall = recall[recall["method"] == (recall["method"].iloc[0] if len(recall) else "")].sort_values(
         "value", ascending=False
     )
-    accuracy = table[table["metric"].isin(["accuracy", "macro_f1"]) & (table["tissue"] == "")].sort_values(
+    accuracy = table[table["metric"].str.fullmatch("macro_f1|.*accuracy") & (table["tissue"] == "")].sort_values(
         ["metric", "level"], kind="stable"
     )
     rows = max(len(recall), len(accuracy))
@@ -98,7 +98,7 @@ def classification_figure(
     ]
     _interval_panel(left, recall, names, [paints[t] for t in recall["tissue"]], "Recall per tissue", rows)
     kinds = [
-        f"{m}, {lv}, {k.replace('_', ' ')}"
+        ", ".join(part for part in (m, lv, k.replace("_", " ")) if part)
         for m, lv, k in zip(accuracy["method"], accuracy["level"], accuracy["metric"], strict=True)
     ]
     colours = [ACCENT if method == table["method"].iloc[0] else MUTED for method in accuracy["method"]]

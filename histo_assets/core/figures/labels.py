@@ -85,11 +85,11 @@ def apart(wanted: Floats, halves: Floats, bounds: Floats, held: int = 0, rounds:
         if not hit.any():
             break
         along_x = overlap[..., 0] < overlap[..., 1]
-        weight = np.where(np.stack([along_x, ~along_x], axis=2), 1.0, 0.08)
+        weight = np.where(np.stack([along_x, ~along_x], axis=2), 1.0, 0.2)
         push = weight * overlap * np.where(gap == 0, order, np.sign(gap))
-        centres = centres + 0.3 * (push * hit[..., None]).sum(axis=1)
+        centres = centres + 0.5 * (push * hit[..., None]).sum(axis=1)
         if step < rounds // 2:
-            centres += 0.01 * (wanted - centres)
+            centres += 0.003 * (wanted - centres)
         centres = np.clip(centres, low, high)
         centres[len(wanted) - held :] = wanted[len(wanted) - held :]
     return centres

@@ -229,8 +229,10 @@ def _plain_table(axes: Axes, rows: Sequence[Sequence[str]], first: float, each: 
     axes.spines[:].set_visible(False)
     for line, row in enumerate(rows):
         weight = "bold" if line == 0 else "normal"
-        axes.text(0.05, line + 0.5, row[0], va="center", fontsize=9, color=INK)
+        axes.text(0.05, line + 0.5, row[0], va="center", fontsize=9, color=INK, in_layout=False)
         for column, cell in enumerate(row[1:]):
             x = first + each * (column + 0.92)
-            axes.text(x, line + 0.5, cell, va="center", ha="right", fontsize=9, color=INK, fontweight=weight)
+            axes.text(
+                x, line + 0.5, cell, va="center", ha="right", fontsize=9, color=INK, fontweight=weight, in_layout=False
+            )
         axes.axhline(line + 1, color=INK if line == 0 else GRID, linewidth=0.8)

@@ -213,8 +213,8 @@ def cluster_expression_figure(
         else pd.DataFrame(np.asarray(matrix), _index(clusters), _index(genes))
     )
     values = table.to_numpy(dtype=float, na_value=np.nan)
-    if values.size == 0 or not np.isfinite(values).any():
-        return message_figure(title, "There is nothing to draw: no cluster has values.")
+    if len(values) < 2 or not np.isfinite(values).any():
+        return message_figure(title, "There is nothing to draw: fewer than two clusters have values.")
     names = texts(table.columns)
     filled = np.where(np.isfinite(values), values, np.nanmean(values))
     chosen = np.argsort(-filled.std(axis=0), kind="stable")[:top]
@@ -263,7 +263,7 @@ def comparison_figure(comparison: pd.DataFrame, title: str = "Ways of predicting
             if np.isfinite(number):
                 right = number >= 0
                 x, side = number + (0.02 if right else -0.02) * span, "left" if right else "right"
-                axes.text(x, row, f"{number:.3f}", va="center", ha=side, fontsize=7.5, color=INK)
+                axes.text(x, row, f"{number:.3f}", va="center", ha=side, fontsize=7.5, color=INK, in_layout=False)
         axes.axvline(0, color=MUTED, linewidth=0.8)
         dress(axes, METRICS.get(metric, metric.replace("_", " ")), grid="x")
         axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=8.5, fontweight="bold", wrap=True)
@@ -290,7 +290,7 @@ def tissue_probabilities(
     axes.barh(range(len(finite)), shares[finite], color=[colours[str(names[row])] for row in finite], height=0.72)
     for place, row in enumerate(finite):
         ink = ink_of(colours[str(names[row])])
-        axes.text(shares[row] + 0.01, place, f"{shares[row]:.1%}", va="center", fontsize=8, color=ink)
+        axes.text(shares[row] + 0.01, place, f"{shares[row]:.1%}", va="center", fontsize=8, color=ink, in_layout=False)
     name_rows(axes, [short_name(names[row]) for row in finite], size=8.5)
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histo_assets.core.figures import prediction as figures
-from histo_assets.core.figures.page import KeyFigure, PictureBlock, Section, TextBlock, render_page, table_block
+from histo_assets.core.figures.page import Paragraph, PictureBlock, Section, TableBlock, render_page
 from histo_assets.core.figures.projection import scatter
 from histo_assets.core.figures.style import png
 from histo_assets.core.files import Bundle
@@ -56,12 +56,12 @@ def slide_page(
         str(slide["slide"]),
         f"A new slide against the study: {study}",
         _sections(prediction, pictures, list(previews.values())),
-        key_figures=[
-            KeyFigure(prediction.tissue, "tissue"),
-            KeyFigure(f"{prediction.probability:.0%}", "probability"),
-            KeyFigure(prediction.cluster, "cluster"),
-            KeyFigure(str(len(prediction.tiles)), "tiles"),
-        ],
+        key_figures={
+            "tissue": prediction.tissue,
+            "probability": f"{prediction.probability:.0%}",
+            "cluster": prediction.cluster,
+            "tiles": str(len(prediction.tiles)),
+        },
     )
     summary = {
         "slide": slide["slide"],
@@ -117,7 +117,7 @@ def _novelty(prediction: Prediction) -> str:
 
 def _sections(prediction: Prediction, pictures: dict[str, bytes], previews: Sequence[bytes]) -> list[Section]:
     warning = (
-        [TextBlock(f"Unlike the training slides: {_novelty(prediction)}", "warning")]
+        [Paragraph(f"Unlike the training slides: {_novelty(prediction)}", "warning")]
         if prediction.unlike_training
         else []
     )
@@ -145,11 +145,11 @@ def _sections(prediction: Prediction, pictures: dict[str, bytes], previews: Sequ
         Section(
             "Genes",
             (
-                TextBlock(
+                Paragraph(
                     "Genes that the study shows to be recoverable come first, then those of the best r2 within tissue."
                 ),
                 PictureBlock(pictures["genes"], "Predicted expression beside the mean of the predicted tissue."),
-                table_block(prediction.genes.head(40), "Predicted by the regressor and by the cluster average."),
+                TableBlock(prediction.genes.head(40), "Predicted by the regressor and by the cluster average."),
             ),
         ),
     ]

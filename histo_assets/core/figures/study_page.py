@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histo_assets.core.figures import cohort, learning, prediction, projection, slides
+from histo_assets.core.figures import cohort, evaluation, learning, prediction, projection, slides
 from histo_assets.core.figures.page import (
-    KeyFigure,
     ListBlock,
+    Paragraph,
     PictureBlock,
     Section,
-    TextBlock,
+    TableBlock,
     render_page,
-    table_block,
 )
 from histo_assets.core.figures.style import png
 
@@ -40,6 +39,8 @@ class StudyTables:
     studied: str
     chosen: str
     evaluation: pd.DataFrame
+    headline: Mapping[str, Any]
+    confusions: Mapping[str, pd.DataFrame]
     tile_projection: AnnData
     slide_projection: AnnData
     epoch_projections: Mapping[str, AnnData]
@@ -78,31 +79,25 @@ def study_page(title: str, description: str, assumptions: Sequence[str], tables:
         title,
         description,
         sections,
-        key_figures=[KeyFigure(_shown(v), k.replace("_", " ")) for k, v in figures.items()],
+        key_figures={name.replace("_", " "): _shown(value) for name, value in figures.items()},
     )
     return StudyPage(html, figures, png(_scatter(tables.slide_projection, "Slides")))
 
 
 def _key_figures(t: StudyTables) -> dict[str, Any]:
-    accuracy = _figure(t.evaluation, "slide", "accuracy")
     return {
         "slides": int(t.raw_slides["slide"].nunique()),
         "quarantined": int(t.raw_slides["quarantined"].notna().sum()),
         "donors": len(t.split),
         "tiles": int(t.funnel["kept"].sum()),
         "genes": t.expression.n_vars,
-        "slide_accuracy": accuracy,
+        "slide_accuracy": t.headline["slide_accuracy"],
         "recoverable_genes": int(t.recoverable.loc[t.recoverable["recoverable"], "gene"].nunique()),
     }
 
 
 def _shown(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
-
-
-def _figure(evaluation: pd.DataFrame, level: str, metric: str) -> float:
-    rows = evaluation[(evaluation["level"] == level) & (evaluation["metric"] == metric)]
-    return float(rows["value"].iloc[0]) if len(rows) else float("nan")
 
 
 def _picture(figure: Figure | bytes, caption: str) -> PictureBlock:
@@ -123,8 +118,8 @@ def _cohort_section(t: StudyTables) -> Section:
         (
             _picture(cohort.cohort_overview(t.manifest, t.pairs), "The cohort (Fig. 1 of the post)."),
             _picture(cohort.split_figure(t.split, selected), "Donors of each tissue on each side of the split."),
-            TextBlock(f"{len(bad)} of {len(t.raw_slides)} selected slides are quarantined."),
-            *([table_block(bad, "Quarantined slides, with the reason.")] if len(bad) else []),
+            Paragraph(f"{len(bad)} of {len(t.raw_slides)} selected slides are quarantined."),
+            *([TableBlock(bad, "Quarantined slides, with the reason.")] if len(bad) else []),
         ),
     )
 
@@ -136,7 +131,7 @@ def _tile_section(t: StudyTables) -> Section:
         (
             _picture(t.contact_sheet, "Tiles drawn from the training set (Fig. 2)."),
             _picture(slides.funnel_figure(counts.rename(columns={"tissue": "slide"})), "What each filter threw out."),
-            table_block(counts, "Candidates, rejections by reason and tiles kept, by tissue."),
+            TableBlock(counts, "Candidates, rejections by reason and tiles kept, by tissue."),
         ),
     )
 
@@ -145,7 +140,7 @@ def _expression_section(t: StudyTables) -> Section:
     return Section(
         "Expression",
         (
-            TextBlock(f"{t.expression.n_obs} samples, {t.expression.n_vars} genes after the three filters."),
+            Paragraph(f"{t.expression.n_obs} samples, {t.expression.n_vars} genes after the three filters."),
             _picture(_scatter(t.expression_projection, "Expression"), "Expression, UMAP and t-SNE (Figs. 17, 18)."),
         ),
     )
@@ -156,29 +151,28 @@ def _model_section(t: StudyTables) -> Section:
     return Section(
         "Classifier",
         (
-            TextBlock(f"Serving: {t.chosen}."),
+            Paragraph(f"Serving: {t.chosen}."),
+            Paragraph(
+                f"On {t.headline['judged_on']}: slide accuracy {t.headline['slide_accuracy']:.3f}"
+                f" (95 % over donors {t.headline['slide_accuracy_low']:.3f} to {t.headline['slide_accuracy_high']:.3f}),"
+                f" tile accuracy {t.headline['tile_accuracy']:.3f};"
+                f" colour histogram {t.headline['colour_histogram_accuracy']:.3f},"
+                f" commonest tissue {t.headline['majority_accuracy']:.3f}."
+            ),
             _picture(learning.experiment_times(t.experiments), "Training time by experiment (Fig. 4)."),
             _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 6, 7, 8, 11)."),
             _picture(learning.epoch_table_figure(saved), "The studied experiment at its checkpoints (Table 1)."),
             _picture(
-                learning.confusion_figure(confusion_of(t.evaluation, "slide"), "Slides of locked donors"),
-                "Confusion of slides of locked donors (Fig. 9).",
+                evaluation.confusion_figure(t.confusions["slide"], "Slides"),
+                f"Confusion of slides of {t.headline['judged_on']} (Fig. 9).",
             ),
             _picture(
-                learning.confusion_figure(confusion_of(t.evaluation, "tile"), "Tiles of locked donors"),
-                "Confusion of tiles of locked donors (Fig. 10).",
+                evaluation.confusion_figure(t.confusions["tile"], "Tiles"),
+                f"Confusion of tiles of {t.headline['judged_on']} (Fig. 10).",
             ),
-            _picture(learning.classification_figure(t.evaluation), "Recall of each tissue, and the baselines."),
+            _picture(evaluation.classification_figure(t.evaluation), "Recall of each tissue, and the baselines."),
         ),
     )
-
-
-def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Return the confusion matrix (true x predicted, counts) that an evaluation table holds."""
-    rows = evaluation[(evaluation["level"] == level) & (evaluation["metric"] == "confusion")]
-    matrix = rows.pivot_table(index="tissue", columns="predicted", values="value", fill_value=0, aggfunc="sum")
-    order = sorted(set(matrix.index) | set(matrix.columns))
-    return matrix.reindex(index=order, columns=order, fill_value=0)
 
 
 def _embedding_section(t: StudyTables) -> Section:
@@ -217,7 +211,7 @@ def _gene_section(t: StudyTables) -> Section:
     return Section(
         "Predicted genes",
         (
-            TextBlock(
+            Paragraph(
                 "r2 over all slides mostly measures tissue identity; r2 within tissue says whether the image tells"
                 " more than the tissue label does."
             ),
@@ -226,13 +220,13 @@ def _gene_section(t: StudyTables) -> Section:
                 for name, f in t.gene_figures.items()
             ],
             _picture(prediction.comparison_figure(t.comparison), "The ways to predict a gene, out of fold."),
-            TextBlock(
+            Paragraph(
                 f"{found['gene'].nunique()} of {genes} genes are shown to be recoverable."
                 if len(found)
                 else f"None of {genes} genes is shown to be recoverable beyond the tissue mean; with few donors"
                 " a short or empty list is what a sound analysis gives."
             ),
-            *([table_block(found, "Recoverable genes, best first.")] if len(found) else []),
+            *([TableBlock(found, "Recoverable genes, best first.")] if len(found) else []),
             _picture(prediction.recoverable_figure(t.recoverable), "r2 within tissue with its interval."),
         ),
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from histo_assets.core.files import atomic_path, file_digest, write_json
+from histo_assets.core.files import atomic_path, file_digest, settings_digest, write_json
 from histo_assets.core.learning.backbones import find_backbone
 from histo_assets.core.learning.errors import LearningError
 from histo_assets.core.learning.settings import ExperimentSettings
@@ -84,7 +85,19 @@ class Checkpoint:
             checkpoint._verify_shapes(epoch)
         return checkpoint
 
-    def write(self, history: pd.DataFrame) -> None:
+    def write(self, folder: Path, epochs: Sequence[int] | None = None) -> None:
+        """Copy the weights of `epochs` (None: all), history and description into `folder`."""
+        kept = {epoch: self.digests[self._known(epoch)] for epoch in (self.epochs if epochs is None else epochs)}
+        copy = replace(self, folder=Path(folder), digests=kept)
+        for epoch in copy.epochs:
+            shutil.copyfile(self.weights_path(epoch), copy.weights_path(epoch))
+        copy.describe(self.history)
+
+    def content_digest(self) -> str:
+        """Return what changes with the weights and with what they were trained from, not with the time it took."""
+        return settings_digest(dict(self.digests), self.labels, self.input_px, self.experiment, self.training_set)
+
+    def describe(self, history: pd.DataFrame) -> None:
         """Write history and description into the folder, the description last."""
         history.to_parquet(self.folder / "history.parquet", index=False)
         content = asdict(self) | {"experiment": self.experiment.model_dump(mode="json")}

@@ -143,6 +143,12 @@ def network_outputs(
     embeddings : (n, dim) float32
     log_probabilities : (n, n_classes) float32
         Natural logarithms; the exponentials of a row sum to one.
+
+    Raises
+    ------
+    LearningError
+        A tile cannot be decoded, or all embeddings are zero, as those of the Lite networks are at
+        32 px.
     """
     stages = FastStages(network.stages, precision).to(device)
     head = copy.deepcopy(network).to(device).eval()
@@ -158,4 +164,9 @@ def network_outputs(
         embeddings[positions] = embedding.cpu().numpy()
         log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()
         told(int(positions[-1]) + 1)
+    if rows.height and not embeddings.any():
+        raise LearningError(
+            f"{network.backbone.name} gives nothing but zeros at input_px {input_px}, which is too small for it; "
+            f"take 64 or more"
+        )
     return embeddings, log_probabilities

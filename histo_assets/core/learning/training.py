@@ -198,7 +198,7 @@ class _Run:
             environment=self.environment,
         )
         history = pd.DataFrame(self.at.history, columns=list(HISTORY))
-        checkpoint.write(history.astype({"epoch": "int64", "tiles": "int64"}))
+        checkpoint.describe(history.astype({"epoch": "int64", "tiles": "int64"}))
         return checkpoint
 
     def _train_epoch(self, clock: _Clock, work: Path) -> None:

@@ -35,7 +35,7 @@ class PredictionSettings(Settings):
     """
 
     regressors: dict[str, RidgeSettings | BoostingSettings] = Field(
-        default_factory=lambda: {"ridge": RidgeSettings(), "lightgbm": BoostingSettings()}
+        default={"ridge": RidgeSettings(), "lightgbm": BoostingSettings()}
     )
     covariates: tuple[str, ...] = ()
     clusters: int | None = Field(default=None, ge=2)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from histo_assets.core.slides.dicom import dicom_mpp
 from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, is_tiff, read_directory
 from histo_assets.core.slides.fast import StorageTiles
 from histo_assets.core.slides.settings import SlideSettings
@@ -206,7 +207,7 @@ def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = No
     if path.suffix.lower() in TIFF_SUFFIXES and driver == "SVS":
         return _open_tiff(path, assumed)
     scene = _scene(path, driver)
-    mpp = float(scene.resolution[0]) * 1e6
+    mpp = dicom_mpp(path) if driver == "DCM" else float(scene.resolution[0]) * 1e6
     width, height = scene.rect[2:]
     levels = [(width, height)]
     for index in range(1, scene.num_zoom_levels):

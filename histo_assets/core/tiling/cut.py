@@ -34,7 +34,7 @@ REVISION = 1
 MAX_UPSAMPLING = 1.3
 EXAMPLES = 2
 EXAMPLE_PX = 96
-_THUMBNAIL_PX = 512
+_THUMBNAIL_PX = 448
 _BATCH = 128
 
 
@@ -92,6 +92,8 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     SlideError
         The slide cannot be read, or is another file than when it was inspected.
     """
+    if not Path(job.path).exists():
+        raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
         raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
     store = ShardStore(job.shard_root, job.tissue)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from histo_assets.core.tiling.quality import pen_pixels
+from histo_assets.core.tiling.quality import channel_extremes, pen_pixels
 
-_CHROMA = 9
+_CHROMA = 5
 _CLOSED_PX = 7
 _SMALL_PX = 60
 _HOLE_PX = 600
@@ -36,7 +36,8 @@ def tissue_mask(thumbnail: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     import cv2
 
     smooth = cv2.GaussianBlur(_white_balanced(thumbnail), (3, 3), 0)
-    chroma = smooth.max(axis=2) - smooth.min(axis=2)
+    lowest, highest = channel_extremes(smooth)
+    chroma = highest - lowest
     pen = cv2.dilate(pen_pixels(thumbnail).astype(np.uint8), _disc(_PEN_MARGIN_PX))
     stained = ((chroma > _CHROMA) & (pen == 0)).astype(np.uint8)
     # A margin of glass keeps closing from growing the mask at the thumbnail's border.
@@ -72,13 +73,16 @@ def tissue_shares(mask: np.ndarray[Any, Any], left: Any, top: Any, side: float) 
 
 
 def _white_balanced(thumbnail: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the thumbnail as float32 with its glass at neutral white, where it shows enough glass."""
-    pixels = thumbnail.astype(np.float32)
-    lowest, highest = thumbnail.min(axis=2), thumbnail.max(axis=2)
-    glass = (lowest > 170) & (highest - lowest < 20)
-    if glass.mean() < 0.02:
-        return pixels
-    return np.asarray(pixels * (255 / np.median(thumbnail[glass], axis=0)).astype(np.float32))
+    """Return the thumbnail as float32 with its glass at neutral white, where it shows enough glass.
+
+    Glass is the brightest of what is pale: the inside of fat cells is pale too, but a little darker.
+    """
+    lowest, highest = channel_extremes(thumbnail)
+    pale = (lowest > 170) & (highest - lowest < 20)
+    if pale.mean() < 0.02:
+        return thumbnail.astype(np.float32)
+    glass = pale & (lowest >= np.percentile(lowest[pale], 95) - 4)
+    return np.asarray(thumbnail * (255 / np.median(thumbnail[glass], axis=0)).astype(np.float32))
 
 
 def _background(empty: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

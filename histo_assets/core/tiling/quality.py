@@ -85,17 +85,24 @@ def pen_pixels(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     import cv2
 
-    red, green, blue = cv2.split(pixels)
-    strongest = cv2.max(cv2.max(red, green), blue)
-    weakest = cv2.min(cv2.min(red, green), blue)
+    red, green, _ = cv2.split(pixels)
+    weakest, strongest = channel_extremes(pixels)
     spread = cv2.subtract(strongest, weakest)
     coloured = (cv2.subtract(green, red) > 12) & (spread > 45)
     black = (strongest < 100) & (spread < 24)
     return np.asarray(coloured | black)
 
 
+def channel_extremes(pixels: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the weakest and the strongest colour channel of every pixel: two (h, w) arrays."""
+    import cv2
+
+    red, green, blue = cv2.split(pixels)
+    return np.asarray(cv2.min(cv2.min(red, green), blue)), np.asarray(cv2.max(cv2.max(red, green), blue))
+
+
 def _piece_sd(gray: np.ndarray[Any, Any]) -> float:
-    """Return the standard deviation that a quarter of the `PIECES` x `PIECES` pieces of a tile do not exceed.
+    """Return the standard deviation that a quarter of a tile's pieces do not exceed.
 
     Not the smallest: a piece can lie within one fat cell, and is as flat as glass then.
     """

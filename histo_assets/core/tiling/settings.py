@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from histo_assets.core.files import Settings
 
@@ -12,7 +12,7 @@ class QualitySettings(Settings):
 
     `min_jpeg_bytes_per_pixel` is the post's file-size filter (bytes of the tile's JPEG over its
     pixels); `min_piece_sd` its half-empty filter: the standard deviation (grey levels) that a
-    quarter of the 4 x 4 pieces of the tile do not exceed (a single piece can lie within one fat
+    quarter of the 4 x 4 pieces of the tile do not exceed (a piece or two can lie within one fat
     cell); `min_channel_sd` its dirt filter: the smallest standard deviation of the three colour
     channels. `min_sharpness` is the variance of the Laplacian below which a tile counts as blurred,
     `max_pen_share` the share of pen-coloured pixels.
@@ -25,6 +25,17 @@ class QualitySettings(Settings):
     min_sharpness: float = 20.0
     max_pen_share: float = 0.01
     per_tissue: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @field_validator("per_tissue")
+    @classmethod
+    def _overrides_are_thresholds(cls, per_tissue: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        allowed = set(cls.model_fields) - {"per_tissue"}
+        for tissue, overrides in per_tissue.items():
+            if unknown := sorted(set(overrides) - allowed):
+                raise ValueError(
+                    f"{tissue}: unknown threshold {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}"
+                )
+        return per_tissue
 
     def for_tissue(self, tissue: str) -> QualitySettings:
         """Return the thresholds of one tissue, without further overrides."""

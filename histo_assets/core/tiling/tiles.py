@@ -198,8 +198,6 @@ def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Give
         return cut_slide(job, wanted, earlier)
     except SlideError as error:
         return str(error)
-    except FileNotFoundError as error:
-        return f"{error.filename} is missing; fetch it again and materialize raw_slides of {job.tissue}"
 
 
 def _sentence(slide: str, given: Given, wanted: int) -> str:
@@ -234,7 +232,7 @@ def _tile_set(
     wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
     return TileSet(
         index=index,
-        funnel=_funnel({slide: cut for slide, cut in cuts.items() if not isinstance(cut, str)}, counts),
+        funnel=_funnel([cut for cut in cuts.values() if not isinstance(cut, str)], counts, settings),
         tissue=tissue,
         parameters=settings_digest(settings, slide_settings.max_lost_share),
         shard_root=str(shard_root),
@@ -266,10 +264,17 @@ def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str
     ]
 
 
-def _funnel(cuts: Mapping[str, SlideCut], counts: Mapping[str, int]) -> pd.DataFrame:
+def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSettings) -> pd.DataFrame:
+    """Return the tally of what was looked at until each slide had its tiles; all of it, where it fell short.
+
+    A deeper cut, left by an earlier run that wanted more, gives the same tally.
+    """
+    most = max(counts.values(), default=0)
+    short = settings.tiles_per_slide if settings.tiles_per_tissue is None else most - 1
     rows = []
-    for slide, cut in cuts.items():
-        looked = [candidate.reason for candidate in (cut.looked if cut.quarantined else cut.until(counts[slide]))]
+    for cut in cuts:
+        slide, count = cut.slide, counts[cut.slide]
+        looked = [candidate.reason for candidate in (cut.looked if count < short else cut.until(count))]
         rejected = {reason: looked.count(reason) for reason in REASONS}
         good = looked.count("")
         kept = 0 if cut.quarantined else good

@@ -96,7 +96,7 @@ def read_expression(
     for block in _checked(source, settings.units, reading):
         collected.add(block, log2_expression(block.values, settings.units, totals))
         sums += block.values.sum(axis=0)
-    refuse_repeated(collected.gene_id, "gene", path)
+    collected.refuse_repeated_genes(path)
     notes = source.notes(len(collected.gene_id))
     notes += refuse_other_totals(sums, len(collected.gene_id), settings.units, reading, path)
     notes += _notes_on_samples(taken, missing, fitted, unfitted)
@@ -198,6 +198,12 @@ class _Collected:
         self.sd.append(sd)
         self.candidates.append(candidate)
         self.values.append(log2[np.ix_(candidate, self.taken)].astype(np.float32))
+
+    def refuse_repeated_genes(self, path: str) -> None:
+        """Raise an ExpressionError if an id occurs twice; where ids are all there is, the name rule may drop them."""
+        names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
+        if not names_only or self.settings.names == "all":
+            refuse_repeated(self.gene_id, "gene", path)
 
     def table(
         self, settings: ExpressionSettings, path: str, samples: list[str], missing: list[str], notes: list[str]

@@ -17,7 +17,7 @@ from histo_assets.demo.genes import (
     planted_expression,
     planted_genes,
 )
-from histo_assets.demo.plan import LATENTS, CohortPlan, mixture_columns, slides_per_label
+from histo_assets.demo.plan import LATENTS, PICTURE_DIRT, CohortPlan, SlidePlan, mixture_columns, slides_per_label
 from histo_assets.demo.roster import printed_label
 from histo_assets.demo.settings import SyntheticSettings
 
@@ -101,7 +101,7 @@ def sequenced_counts(tpm: np.ndarray, seed: int) -> np.ndarray:
     """Return (genes, samples) whole-number counts of sequencing `tpm` to about 20 million reads a sample."""
     rng = np.random.default_rng([seed, 11])
     depth = 2e7 * np.exp(rng.normal(0, 0.25, tpm.shape[1]))
-    return rng.poisson(tpm / tpm.sum(axis=0) * depth[None, :])
+    return np.asarray(rng.poisson(tpm / tpm.sum(axis=0) * depth[None, :]))
 
 
 def _write_truth(
@@ -129,10 +129,7 @@ def _write_truth(
             frame.to_parquet(temporary, index=False)
 
 
-def _slide_truth(row: object) -> dict[str, object]:
-    from histo_assets.demo.plan import SlidePlan
-
-    assert isinstance(row, SlidePlan)
+def _slide_truth(row: SlidePlan) -> dict[str, object]:
     return {
         "slide": row.slide,
         "donor": row.donor.id,
@@ -150,5 +147,5 @@ def _slide_truth(row: object) -> dict[str, object]:
         "stain_h": row.look.stain[0],
         "stain_e": row.look.stain[1],
         "hue": row.look.hue,
-        **{f"dirt_{kind}": kind in row.look.dirt for kind in ("pen", "dust", "blur", "half_empty")},
+        **{f"dirt_{kind}": kind in row.look.dirt for kind in PICTURE_DIRT},
     }

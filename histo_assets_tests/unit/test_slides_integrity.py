@@ -1,0 +1,192 @@
+"""Bad slides are found, and each gets one sentence."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from histo_assets.core.slides import integrity
+from histo_assets.core.slides.inspection import incoming_record, inspect_slides, thumbnails, thumbnails_of
+from histo_assets.core.slides.integrity import inspect_slide, slide_digest
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.demo.svs import write_svs
+from histo_assets_tests.unit.tissue_slides import stroma
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_svs(tmp_path_factory.mktemp("sound") / "sound.svs", stroma(600, 500))
+
+
+def reason(path: Path | None, **options: object) -> str:
+    record = inspect_slide(path, **options)  # type: ignore[arg-type]
+    assert record.quarantined is not None
+    assert record.integrity == ""
+    assert "\n" not in record.quarantined
+    return record.quarantined
+
+
+def test_a_sound_slide_is_described(sound: Path) -> None:
+    record = inspect_slide(sound)
+    assert record.quarantined is None
+    assert (record.width, record.height, record.mpp, record.levels) == (500, 600, 0.5, 2)
+    assert (record.vendor, record.integrity, record.digest_kind) == ("aperio", "checked", "directory")
+    assert record.bytes == sound.stat().st_size
+
+
+def test_a_missing_slide_is_quarantined(tmp_path: Path) -> None:
+    assert "missing" in reason(tmp_path / "a.svs")
+    assert "slide S1 is missing" in reason(None, slide_id="S1")
+
+
+def test_an_empty_file_is_quarantined(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").touch()
+    assert "a.svs is empty" in reason(tmp_path / "a.svs")
+
+
+def test_an_html_page_is_quarantined_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").write_text("\n<!DOCTYPE html><html><body>502</body></html>")
+    assert "a.svs is an HTML page" in reason(tmp_path / "a.svs")
+
+
+def test_text_is_quarantined(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").write_text("slide, donor")
+    assert "a.svs is no TIFF file" in reason(tmp_path / "a.svs")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0.0001, 0.9999))
+def test_a_truncated_slide_is_quarantined_wherever_it_ends(tmp_path: Path, sound: Path, share: float) -> None:
+    whole = sound.read_bytes()
+    path = tmp_path / "cut.svs"
+    # The last bytes may be padding of the last page; everything before is needed.
+    path.write_bytes(whole[: max(1, min(int(len(whole) * share), len(whole) - 64))])
+    assert "cut.svs" in reason(path)
+
+
+def test_the_reason_of_a_truncated_slide_counts_the_storage_tiles_beyond_its_end(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", stroma(600, 500), associated=False, levels=())
+    with tifffile.TiffFile(path) as tiff:
+        offsets = tiff.pages.first.dataoffsets
+    os.truncate(path, offsets[-2] + 10)
+    assert f"2 of its {len(offsets)} storage tiles lie beyond its end" in reason(path)
+
+
+def test_a_tiff_that_is_not_aperio_s_is_quarantined_without_being_opened(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.svs", stroma(512, 512), tile=(256, 256), photometric="rgb", compression="jpeg")
+    assert "not an Aperio slide" in reason(tmp_path / "a.svs")
+
+
+def test_a_tiff_in_strips_is_quarantined_even_with_an_aperio_description(tmp_path: Path) -> None:
+    description = "Aperio Image Library v11 |AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(tmp_path / "a.svs", stroma(512, 512), photometric="rgb", description=description, metadata=None)
+    assert "without storage tiles" in reason(tmp_path / "a.svs")
+
+
+def test_a_tiled_tiff_of_any_maker_is_read_under_its_own_suffix(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        stroma(512, 512),
+        tile=(256, 256),
+        photometric="rgb",
+        compression="jpeg",
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+    )
+    record = inspect_slide(tmp_path / "a.tif")
+    assert (record.quarantined, record.vendor, record.integrity) == (None, "generic-tiff", "checked")
+    assert record.mpp == pytest.approx(0.5)
+
+
+def test_a_slide_without_resolution_is_quarantined_unless_one_is_assumed(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), mpp=None, associated=False)
+    assert "slides.assume_mpp" in reason(path)
+    assert math.isnan(inspect_slide(path).mpp)
+    assert inspect_slide(path, SlideSettings(assume_mpp={"a": 0.5}), "a").quarantined is None
+    assert "or for b" in reason(path, settings=SlideSettings(assume_mpp={"a": 0.5}), slide_id="b")
+
+
+def test_a_format_that_only_slideio_reads_is_tried_in_a_child_process_and_marked_unverified(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    record = inspect_slide(path)
+    assert (record.quarantined, record.integrity, record.width, record.mpp) == (None, "unverified", 256, 0.5)
+
+
+def test_a_file_that_no_driver_opens_is_quarantined(tmp_path: Path) -> None:
+    (tmp_path / "a.ndpi").write_bytes(os.urandom(4096))
+    assert "a.ndpi does not open as a NDPI slide" in reason(tmp_path / "a.ndpi")
+
+
+def test_a_file_that_ends_its_reader_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadly = tmp_path / "reader"
+    deadly.write_text("#!/bin/sh\nkill -8 $$\n")
+    deadly.chmod(deadly.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(integrity.sys, "executable", str(deadly))
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    assert "ends the process that reads it (signal 8)" in reason(path)
+
+
+def test_the_digest_follows_size_time_and_directory_but_not_the_path(tmp_path: Path, sound: Path) -> None:
+    digests = set()
+    for name, change in (("a", b""), ("b", b"\0")):
+        copy = tmp_path / f"{name}.svs"
+        copy.write_bytes(sound.read_bytes() + change)
+        os.utime(copy, ns=(5, 5))
+        digests.add(slide_digest(copy))
+    moved = (tmp_path / "a.svs").rename(tmp_path / "c.svs")
+    assert slide_digest(moved) in digests
+    os.utime(moved, ns=(6, 6))
+    assert slide_digest(moved) not in digests
+    assert {kind for _, kind in digests} == {"directory"}
+
+
+def selected(*slides: str) -> pd.DataFrame:
+    return pd.DataFrame({"slide": slides, "donor": slides, "tissue": "uterus", "sample": slides, "rank": 0})
+
+
+def test_a_tissue_s_slides_are_found_and_one_bad_slide_does_not_stop_the_rest(tmp_path: Path, sound: Path) -> None:
+    (tmp_path / "GTEX-1117F-0125.svs").write_bytes(sound.read_bytes())
+    (tmp_path / "GTEX-1117F-0226.svs").write_text("<html>")
+    table = inspect_slides(
+        selected("GTEX-1117F-0126", "GTEX-1117F-0226", "GTEX-1117F-0326"), str(tmp_path), SlideSettings()
+    )
+    assert list(table["slide"]) == ["GTEX-1117F-0126", "GTEX-1117F-0226", "GTEX-1117F-0326"]
+    assert table["quarantined"].tolist()[0] is None
+    assert "HTML" in table["quarantined"][1]
+    assert "no file of slide GTEX-1117F-0326" in table["quarantined"][2]
+    assert list(thumbnails(table, SlideSettings(), 100, 5)) == ["GTEX-1117F-0126"]
+
+
+def test_two_files_for_one_slide_quarantine_that_slide_alone(tmp_path: Path, sound: Path) -> None:
+    for name in ("a.svs", "a.tif", "b.svs"):
+        (tmp_path / name).write_bytes(sound.read_bytes())
+    table = inspect_slides(selected("a", "b"), str(tmp_path), SlideSettings())
+    assert "both stand for slide a" in table["quarantined"][0]
+    assert table["quarantined"][1] is None
+
+
+def test_an_incoming_slide_s_record_holds_json_values_only(tmp_path: Path, sound: Path) -> None:
+    write_svs(tmp_path / "new.svs", stroma(256, 256), mpp=None, associated=False)
+    record = incoming_record(str(tmp_path), "new", SlideSettings())
+    assert record["mpp"] is None
+    assert record["tissue"] == "incoming"
+    assert {type(value) for value in record.values()} <= {str, int, float, type(None)}
+    assert thumbnails_of(record, SlideSettings(), 100) == []
+
+
+def test_importing_the_room_loads_neither_slideio_nor_torch() -> None:
+    import subprocess
+
+    modules = "histo_assets.core.slides.inspection, histo_assets.core.tiling.tiles, histo_assets.core.tiling.pictures"
+    heavy = "{'torch', 'slideio', 'tifffile', 'cv2', 'simplejpeg'}"
+    code = f"import sys, {modules}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
