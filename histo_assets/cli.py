@@ -25,10 +25,16 @@ from rich.table import Table
 if TYPE_CHECKING:
     import dagster as dg
 
-    from histo_assets.defs.whole_study import Outcome
+    from histo_assets.defs.whole_study import Outcome, StudyDriver
+    from histo_assets.storage.layout import StudyStorage
     from histo_assets.studies.study import Study
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="From slides to predicted genes, as Dagster assets.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From slides to predicted genes, as Dagster assets.",
+)
 console = Console(highlight=False, soft_wrap=True)
 
 StudyOption = Annotated[str | None, typer.Option("--study", help="A packaged study or a YAML file (HISTO_STUDY).")]
@@ -120,13 +126,14 @@ def prune(
 ) -> None:
     """Remove old versions, and partitions that the study no longer has."""
     from histo_assets.storage.prune import prune as prune_storage
+    from histo_assets.storage.prune import prune_shards
 
     loaded = _study(study)
-    removed = prune_storage(
-        _storage(loaded), timedelta(days=days), keep_partitions=_known_partitions(loaded), dry_run=not yes
-    )
-    for path in removed:
-        _say(f"{'removed' if yes else 'would remove'} {path}")
+    storage, grace = _storage(loaded), timedelta(days=days)
+    removed = prune_storage(storage, grace, keep_partitions=_known_partitions(loaded), dry_run=not yes)
+    removed += prune_shards(storage, "tiles", _shards_in_use(loaded), grace, dry_run=not yes)
+    for item in removed:
+        _say(f"{'removed' if yes else 'would remove'} {item.path}: {item.reason}")
     console.print(f"{len(removed)} {'removed' if yes else 'to remove; add --yes'}")
 
 
@@ -201,7 +208,7 @@ def _write_cohort(study: Study, quiet: bool = False) -> None:
     write_cohort(study.synthetic, folder, say)
 
 
-def _driver(study: Study, instance: dg.DagsterInstance) -> Any:
+def _driver(study: Study, instance: dg.DagsterInstance) -> StudyDriver:
     from histo_assets.definitions import build_definitions
     from histo_assets.defs.whole_study import StudyDriver
 
@@ -225,7 +232,7 @@ def _materialize(study: Study, select: list[str] | None, partition: str | None, 
     raise typer.Exit(1)
 
 
-def _check_names(driver: Any, select: list[str] | None, partition: str | None) -> None:
+def _check_names(driver: StudyDriver, select: list[str] | None, partition: str | None) -> None:
     """Stop where `select` or `partition` names nothing of the study."""
     stages = driver.stages()
     names = {name for stage in stages for name in stage.assets}
@@ -273,7 +280,7 @@ def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> Non
 
 
 def _print_prediction(study: Study, key: str) -> None:
-    folder = _storage(study).current_folder("incoming_prediction", key)
+    folder = _folder_of(study, "incoming_prediction", key)
     summary = json.loads((folder / "summary.json").read_text())
     table = Table(title=f"{key}: {summary['tissue']} ({summary['probability']:.0%})")
     for column in ("gene", "log2(1+TPM)", "over the tissue mean", "r2 within tissue", "cluster average"):
@@ -302,7 +309,8 @@ def _print_plan(content: dict[str, Any]) -> None:
         "slide files": f"{content['slides_found']:,} found, {content['slide_gigabytes']} GB;"
         f" missing about {content['slide_gigabytes_missing']} GB",
         "training": f"{content['epochs']} epochs in {len(content['experiments'])} experiments",
-        "regime": "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in content["regime"].items()),
+        "evidence": f"{content['regime']['regime']}, {content['regime']['locked_donors']} locked donors;"
+        f" smallest r2 within tissue found with 80 % power: {content['regime']['detectable_out_of_fold']:.2f}",
         "due now": f"{len(content['due'])} runs",
     }
     table = Table(show_header=False, box=None)
@@ -318,11 +326,20 @@ def _print_plan(content: dict[str, Any]) -> None:
         _say(f"left over: {name}; `histo-assets prune` removes it")
 
 
-def _storage(study: Study) -> Any:
+def _storage(study: Study) -> StudyStorage:
     from histo_assets.definitions import storage_root
     from histo_assets.storage.layout import StudyStorage
 
-    return StudyStorage.at(f"{storage_root()}/{study.name}")
+    return StudyStorage(f"{storage_root()}/{study.name}")
+
+
+def _folder_of(study: Study, asset: str, partition: str | None = None) -> Path:
+    """Return the local folder with the files of an asset's current version."""
+    from histo_assets.storage.layout import Artefact
+
+    storage = _storage(study)
+    artefact = Artefact(asset, partition)
+    return storage.fetch(artefact, storage.require(artefact)) / "files"
 
 
 def _known_partitions(study: Study) -> dict[str, set[str]]:
@@ -337,18 +354,34 @@ def _known_partitions(study: Study) -> dict[str, set[str]]:
     }
 
 
+def _shards_in_use(study: Study) -> set[str]:
+    """Return the shards that the tile indexes of the study name, as `<tissue>/<shard>` without suffix."""
+    from histo_assets.storage.io_managers import StorageResource
+    from histo_assets.storage.layout import Artefact
+
+    storage = _storage(study)
+    return {
+        f"{tissue}/{Path(shard).stem}"
+        for tissue in study.selection.tissues
+        if storage.pointer(Artefact("tiles", tissue)) is not None
+        for shard in StorageResource(root=str(storage.root)).load("tiles", tissue).index["shard"].unique()
+    }
+
+
 def _left_over(study: Study) -> list[str]:
     """Return what the storage still holds of partitions that the study no longer has."""
+    from histo_assets.storage.prune import stored_artefacts
+
     known = _known_partitions(study)
     return [
-        f"{asset} [{partition}]"
-        for asset, partition in _storage(study).stored_partitions()
-        if asset in known and partition not in known[asset]
+        str(artefact)
+        for artefact in stored_artefacts(_storage(study))
+        if artefact.asset in known and artefact.partition not in known[artefact.asset]
     ]
 
 
 def _report_path(study: Study) -> Path:
-    return Path(_storage(study).current_folder("study_report", None)) / "report.html"
+    return _folder_of(study, "study_report") / "report.html"
 
 
 def _quiet_logs() -> None:

@@ -54,10 +54,9 @@ class FinishedStudy:
 
     def load(self, asset: str, partition: str | None = None) -> Any:
         """Return what an asset holds."""
-        from histo_assets.storage.layout import StudyStorage
-        from histo_assets.storage.loading import load_artefact
+        from histo_assets.storage.io_managers import StorageResource
 
-        return load_artefact(StudyStorage.at(str(self.folder / "data" / self.study.name)), asset, partition)
+        return StorageResource(root=str(self.folder / "data" / self.study.name)).load(asset, partition)
 
 
 def make_study(name: str, folder: Path) -> FinishedStudy:

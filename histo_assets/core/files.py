@@ -121,7 +121,7 @@ def local_copy(location: Any, key: str) -> Path:
     """
     if not is_remote(location):
         return Path(location)
-    target = cache_root() / hashlib.sha256(key.encode()).hexdigest()[:32] / location.name
+    target: Path = cache_root() / hashlib.sha256(key.encode()).hexdigest()[:32] / location.name
     if not target.exists():
         with atomic_path(target) as temporary, open(temporary, "wb") as copy, location.open("rb") as source:
             shutil.copyfileobj(source, copy, 1 << 20)

@@ -1,5 +1,6 @@
 """Room `cohort`: who is in the study, which slides, on which side of the split."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,15 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
 
         selected = select_slides(slide_pairs, study.selection, context.partition_key)
         minimum = study.selection.min_slides
+        available = int((slide_pairs["tissue"] == context.partition_key).sum())
         return result(
             selected,
             {
                 "tissue": str(selected["tissue_name"].iloc[0]) if len(selected) else context.partition_key,
                 "slides": len(selected),
                 "donors": selected["donor"].nunique(),
-                "available": int((slide_pairs["tissue"] == context.partition_key).sum()),
-                "preview": picture(selection_figure(selected), "slides taken"),
+                "available": available,
+                "preview": picture(selection_figure(selected, available), "slides taken"),
                 **table_metadata(selected),
             },
             [verdict("enough_slides", len(selected) >= minimum, f"{len(selected)} slides, at least {minimum} wanted")],
@@ -191,7 +193,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
             {
                 "donors": len(split),
                 **{f"{side}_donors": int(count) for side, count in split["side"].value_counts().items()},
-                **split_regime(split, selected),
+                **_regime(split_regime(split, selected)),
                 "preview": picture(split_figure(split, selected), "donors per side"),
                 **table_metadata(split),
             },
@@ -204,3 +206,13 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         )
 
     return [selected_slides, donor_split]
+
+
+def _regime(regime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain figures of a split's regime."""
+    return {
+        "evidence": regime["regime"],
+        "locked_donors": regime["locked_donors"],
+        "detectable_r2_within": float(regime["detectable_out_of_fold"]),
+        "detectable_by": regime["approximation"],
+    }

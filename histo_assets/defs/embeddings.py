@@ -39,11 +39,11 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
         import numpy as np
 
         from histo_assets.core.embedding.matrices import tile_matrix
-        from histo_assets.core.figures.prediction import tissue_probabilities
+        from histo_assets.core.figures.evaluation import tissue_mix_figure
 
         adata = tile_matrix(selected_model, tiles, study.embedding, study.learning.input_px, context.log.info)
         finite = bool(np.isfinite(adata.X).all())
-        predicted = adata.obs["predicted"].value_counts(normalize=True)
+        predicted = adata.obs["predicted"].value_counts()
         right = float((adata.obs["predicted"] == context.partition_key).mean()) if adata.n_obs else float("nan")
         return result(
             adata,
@@ -52,7 +52,7 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
                 "dimensions": adata.n_vars,
                 "model": f"{selected_model.name}, epoch {selected_model.epoch}",
                 "taken_for_its_tissue": right,
-                "preview": picture(tissue_probabilities(list(predicted.index), predicted.to_numpy(), title="What the tiles are taken for"), "what tiles are taken for"),
+                "preview": picture(tissue_mix_figure(predicted, context.partition_key), "what tiles are taken for"),
             },
             [verdict("numbers_are_finite", finite and adata.n_obs == len(tiles.index), f"{adata.n_obs} tiles")],
         )

@@ -49,7 +49,8 @@ def build(assets: StudyAssets) -> list[Any]:
         selected = pd.concat(selected_slides.values(), ignore_index=True)
         obs = sample_table(selected, donor_split)
         training = obs.index[obs["side"] == "train"]
-        fitted_on = training if study.expression.filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
+        gene_filter = study.expression.filter
+        fitted_on = training if gene_filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
         table = read_expression(
             study.resolve(study.expression.file), study.expression, list(obs.index), list(fitted_on)
         )
@@ -57,6 +58,7 @@ def build(assets: StudyAssets) -> list[Any]:
             context.log.info(note)
         adata = table.adata
         adata.obs = obs.loc[adata.obs_names]
+        adata.uns.update(gene_filter=table.genes, funnel=table.funnel)
         finite = bool(np.isfinite(adata.X).all())
         return result(
             adata,
@@ -64,8 +66,10 @@ def build(assets: StudyAssets) -> list[Any]:
                 "samples": adata.n_obs,
                 "genes": adata.n_vars,
                 "genes_in_file": int(table.funnel["genes"].iloc[0]),
-                "filter_fitted_on": f"{len(fitted_on)} samples ({study.expression.filter.fit_on})",
-                "preview": picture(gene_filter_figure(table.genes), "gene filters"),
+                "filter_fitted_on": f"{len(fitted_on)} samples ({gene_filter.fit_on})",
+                "preview": picture(
+                    gene_filter_figure(table.genes, gene_filter.min_max, gene_filter.min_sd), "gene filters"
+                ),
                 "funnel_picture": picture(filter_funnel(table.funnel), "funnel"),
                 "funnel": dg.MetadataValue.md(markdown_table(table.funnel)),
                 "notes": "; ".join(table.notes) or "none",

@@ -8,6 +8,8 @@ from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import CrossValidation, Incoming, Matrix, SelectedModel, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
+from histo_assets.storage.layout import Artefact
+from histo_assets.storage.provenance import require_one_origin
 
 ROOM = "incoming"
 
@@ -32,10 +34,10 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     )
     def incoming_slide(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Where a new slide is, its size, resolution and digest, or why it cannot be used."""
-        from histo_assets.core.slides.inspection import incoming_record, thumbnail_of
+        from histo_assets.core.slides.inspection import incoming_record, thumbnails_of
 
         record = incoming_record(study.resolve(study.incoming.folder), context.partition_key, study.slides)
-        image = thumbnail_of(record, study.slides, max_px=600)
+        images = thumbnails_of(record, study.slides, max_px=600)
         reason = record["quarantined"]
         return result(
             record,
@@ -43,7 +45,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
                 "path": record["path"],
                 "mpp": record["mpp"],
                 "size": f"{record['width']} x {record['height']}",
-                **({"preview": picture(image, "slide")} if image else {}),
+                **({"preview": picture(images[0], "slide")} if images else {}),
             },
             [verdict("slide_is_sound", reason is None, reason or "sound")],
         )
@@ -107,15 +109,15 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     ) -> dg.MaterializeResult:
         """The selected network's vector for every tile of a new slide, and its log-probabilities."""
         from histo_assets.core.embedding.matrices import tile_matrix
-        from histo_assets.core.figures.prediction import tissue_probabilities
+        from histo_assets.core.figures.evaluation import tissue_mix_figure
 
         adata = tile_matrix(selected_model, incoming_tiles, study.embedding, study.learning.input_px, context.log.info)
-        predicted = adata.obs["predicted"].value_counts(normalize=True)
+        predicted = adata.obs["predicted"].value_counts()
         return result(
             adata,
             {
                 "tiles": adata.n_obs,
-                "preview": picture(tissue_probabilities(list(predicted.index), predicted.to_numpy(), title="What the tiles are taken for"), "tiles taken for"),
+                "preview": picture(tissue_mix_figure(predicted), "what tiles are taken for"),
             },
         )
 
@@ -145,6 +147,7 @@ def _prediction(assets: StudyAssets) -> Any:
     )
     def incoming_prediction(
         context: dg.AssetExecutionContext,
+        storage: StorageResource,
         incoming_slide: Incoming,
         incoming_tiles: TileSet,
         incoming_embedding: Matrix,
@@ -154,10 +157,20 @@ def _prediction(assets: StudyAssets) -> Any:
         expression_clusters: Table,
         cluster_expression: Matrix,
     ) -> dg.MaterializeResult:
-        """A new slide's tissue, its expression by both ways, heat maps, and how far it lies from the training slides."""
+        """A new slide's tissue, its expression by both ways, heat maps, and how unlike the training slides it is."""
         from histo_assets.core.figures.slide_page import slide_page
         from histo_assets.core.prediction.incoming import predict_slide
+        from histo_assets.core.slides.inspection import thumbnails_of
 
+        require_one_origin(
+            storage.storage,
+            Artefact("selected_model"),
+            [
+                Artefact("incoming_embedding", context.partition_key),
+                Artefact("slide_projection"),
+                *[Artefact("gene_regressors", name) for name in gene_regressors],
+            ],
+        )
         prediction = predict_slide(
             incoming_embedding,
             slide_projection,
@@ -167,7 +180,8 @@ def _prediction(assets: StudyAssets) -> Any:
             cluster_expression,
             study.projection,
         )
-        page = slide_page(study.title, incoming_slide, prediction, incoming_tiles.previews, slide_projection)
+        thumbnail = next(iter(thumbnails_of(incoming_slide, study.slides, max_px=600)), None)
+        page = slide_page(study.title, incoming_slide, prediction, incoming_tiles.previews, slide_projection, thumbnail)
         return result(
             page.bundle,
             {

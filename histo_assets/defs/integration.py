@@ -53,7 +53,7 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
             obs,
             study.projection,
             "Image and expression",
-            more={f"{row.metric} {row.scope}": float(row.value) for row in matches.itertuples()},
+            more={f"{row['metric']} {row['scope']}": float(row["value"]) for row in matches.to_dict("records")},
         )
 
     return [joint_projection]

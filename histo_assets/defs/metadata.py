@@ -36,7 +36,8 @@ def picture(source: Figure | bytes, title: str = "preview") -> dg.MarkdownMetada
 
 def table_metadata(table: pd.DataFrame | pl.DataFrame) -> dict[str, Any]:
     """Return row count, column schema and the first rows of a table, as the UI understands them."""
-    frame: pd.DataFrame = table.head(PREVIEW_ROWS) if hasattr(table, "iloc") else table.head(PREVIEW_ROWS).to_pandas()
+    head: Any = table.head(PREVIEW_ROWS)
+    frame = head if hasattr(head, "iloc") else head.to_pandas()
     columns = [dg.TableColumn(str(name), str(kind)) for name, kind in zip(table.columns, table.dtypes)]
     return {
         "dagster/row_count": len(table),

@@ -33,9 +33,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         },
         blocking=["every_tissue_is_present", *(["no_donor_on_two_sides"] if study.split.unit == "donor" else [])],
     )
-    def training_set(
-        storage: StorageResource, tiles: dict[str, TileSet], donor_split: Table
-    ) -> dg.MaterializeResult:
+    def training_set(storage: StorageResource, tiles: dict[str, TileSet], donor_split: Table) -> dg.MaterializeResult:
         """The frozen order of training tiles for every epoch, and every tile's side of the split."""
         import polars as pl
 
@@ -58,7 +56,9 @@ def _training(assets: StudyAssets) -> list[Any]:
             {
                 "tiles": len(rows),
                 **{f"{side}_tiles": int((rows["side"] == side).sum()) for side in ("train", "validation", "test")},
-                "preview": picture(figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch]), "first batch"),
+                "preview": picture(
+                    figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch]), "first batch"
+                ),
                 "sides": picture(figures.sides_figure(by_side), "tiles per side"),
                 **table_metadata(rows),
             },
@@ -227,7 +227,7 @@ def _evaluation(assets: StudyAssets) -> Any:
             progress=context.log.info,
         )
         figures = headline(table)
-        beats = figures["slide_accuracy"] > figures["colour_histogram_accuracy"]
+        network, colours = float(figures["slide_accuracy"]), float(figures["colour_histogram_accuracy"])
         side = str(figures["judged_on"])
         return result(
             table,
@@ -241,8 +241,8 @@ def _evaluation(assets: StudyAssets) -> Any:
             [
                 verdict(
                     "better_than_colour",
-                    beats,
-                    f"{figures['slide_accuracy']:.3f} against {figures['colour_histogram_accuracy']:.3f}",
+                    network > colours,
+                    f"{network:.3f} against {colours:.3f}",
                     warn=True,
                 )
             ],

@@ -102,9 +102,7 @@ class StudyAssets:
         return sorted(keys)
 
 
-def result(
-    value: Any, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()
-) -> dg.MaterializeResult:
+def result(value: Any, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
     """Return a materialisation whose data version is the digest of its content."""
     return dg.MaterializeResult(
         value=value, metadata=within_budget(metadata), check_results=list(checks), data_version=data_version(value)

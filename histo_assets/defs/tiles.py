@@ -31,9 +31,7 @@ def build(assets: StudyAssets) -> list[Any]:
         },
         blocking=["tissue_has_tiles"],
     )
-    def tiles(
-        context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table
-    ) -> dg.MaterializeResult:
+    def tiles(context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table) -> dg.MaterializeResult:
         """Balanced, quality-filtered JPEG tiles of one tissue: a shard a slide, an index, the funnel of rejections."""
         from histo_assets.core.figures.slides import funnel_figure, image_grid, jpeg_size_figure
         from histo_assets.core.tiling.pictures import contact_sheet
@@ -70,7 +68,9 @@ def build(assets: StudyAssets) -> list[Any]:
                     "slides with mask and chosen tiles",
                 ),
                 "funnel": picture(funnel_figure(funnel), "rejections by slide"),
-                "jpeg_size": picture(jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel), "JPEG size"),
+                "jpeg_size": picture(
+                    jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel, study.tiling.tile_px), "JPEG size"
+                ),
                 **(
                     {"thrown_out": picture(image_grid(list(examples.values()), list(examples), 8, "Thrown out"))}
                     if examples

@@ -47,6 +47,7 @@ class Outcome:
 
     @property
     def success(self) -> bool:
+        """Whether nothing failed and nothing waits."""
         return not self.failed and not self.blocked
 
 

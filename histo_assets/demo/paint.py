@@ -171,7 +171,7 @@ def _stamp_inflammation(
     if weight[-1] <= 0:
         return
     # Nearly linear in the latent, with the same slope in every tissue, and never below zero.
-    per_mm2 = 2000 * np.logaddexp(0, 2 * (0.8 + 0.6 * np.clip(look.inflammation, -3.5, 3.5))) / 2
+    per_mm2 = 3400 * np.logaddexp(0, 2 * (0.8 + 0.6 * np.clip(look.inflammation, -3.5, 3.5))) / 2
     # 0.25 um2 a pixel; the share of solid tissue keeps the thin walls of fat from being packed.
     share = float((solid & inside).sum()) / max(1, int(inside.sum()))
     count = rng.poisson(float(inside.sum()) * step**2 * 0.25e-6 * per_mm2 * share**0.4)
@@ -185,7 +185,7 @@ def _developed(
 ) -> NDArray[np.uint8]:
     """Return the colours that the two stains leave of white light, after autolysis and with the slide's stain."""
     pale = max(0.0, look.autolysis)
-    strength = np.float32(np.exp(-0.22 * pale))
+    strength = np.float32(np.exp(-0.19 * pale))
     inside = nuclei.astype(np.float32) * np.float32(1 / 255)
     if pale > 0.3:
         inside = np.asarray(cv2.GaussianBlur(inside, (0, 0), 0.45 + 0.45 * pale), np.float32)

@@ -35,7 +35,7 @@ HANDLES = {
 """Class -> module of the handles that a folder may be read by where nobody names the class."""
 
 
-def write(format: Format, value: Any, folder: Path) -> None:
+def write(format: str, value: Any, folder: Path) -> None:
     """Write `value` into the local folder `folder`, and read it back to see that nothing was lost.
 
     Raises

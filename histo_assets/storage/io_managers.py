@@ -21,8 +21,6 @@ from dagster import (
     OutputContext,
 )
 
-from histo_assets.storage import formats
-from histo_assets.storage.digests import content_digest
 from histo_assets.storage.layout import SHARDS, Artefact, StorageError, StudyStorage
 from histo_assets.storage.provenance import Pointers, loads_of, note_load, refuse_stale
 
@@ -31,10 +29,13 @@ class ArtefactIOManager(ConfigurableIOManager):
     """Base of the four: stores into and loads from the study's folder `root`, a path or fsspec URL."""
 
     root: str
-    format: ClassVar[formats.Format]
+    format: ClassVar[str]
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Store one output, whole or not at all, with what its step loaded."""
+        from histo_assets.storage import formats
+        from histo_assets.storage.digests import content_digest
+
         storage = StudyStorage(self.root)
         artefact = Artefact(context.asset_key.path[-1], _output_partition(context))
         made_from = loads_of(context.step_context)
@@ -145,6 +146,8 @@ def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = 
     ProvenanceError
         Something that it was made from has since become something else.
     """
+    from histo_assets.storage import formats
+
     pointer = pointers.require(artefact)
     refuse_stale(pointers, artefact)
     folder = pointers.storage.fetch(artefact, pointer)

@@ -12,13 +12,11 @@ from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from histo_assets.storage.digests import content_digest
 from histo_assets.storage.layout import Artefact, Pointer, StorageError, StudyStorage, way_out
 
 __all__ = [
     "Pointers",
     "ProvenanceError",
-    "content_digest",
     "loads_of",
     "note_load",
     "refuse_stale",

@@ -82,6 +82,11 @@ def prune_shards(
     return removed
 
 
+def stored_artefacts(storage: StudyStorage) -> list[Artefact]:
+    """Return every artefact of which anything is stored."""
+    return [artefact for artefact, _ in _artefacts(storage)]
+
+
 def _artefacts(storage: StudyStorage) -> list[tuple[Artefact, set[str]]]:
     """Return every artefact that has left anything, with the names in its folder."""
     root = storage.root.path.rstrip("/")

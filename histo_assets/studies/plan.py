@@ -61,7 +61,7 @@ def plan_study(study: Study) -> StudyPlan:
     parts = {tissue: select_slides(pairs, study.selection, tissue) for tissue in study.selection.tissues}
     selected = pd.concat(parts.values(), ignore_index=True)
     split = split_donors(selected, study.split)
-    found = _slide_sizes(study, selected)
+    found = _slide_sizes(study, list(selected["slide"]), list(manifest["slide"]))
     absent = len(selected) - len(found)
     if absent:
         missing.append(f"{absent} of {len(selected)} slides are not in {study.resolve(study.slides.folder)}")
@@ -85,7 +85,7 @@ def plan_study(study: Study) -> StudyPlan:
         experiments=list(study.learning.experiments),
         epochs=sum(e.epochs for e in study.learning.experiments.values()),
         regressors=list(study.prediction.regressors),
-        regime=split_regime(split, selected),
+        regime=dict(split_regime(split, selected)),
         per_tissue=rows,
         missing=missing,
         assumptions=list(study.assumptions),
@@ -106,15 +106,13 @@ def missing_files(study: Study) -> list[str]:
     ]
 
 
-def _slide_sizes(study: Study, selected: pd.DataFrame) -> dict[str, int]:
-    """Return slide -> bytes of the selected slides whose file is in the study's folder."""
+def _slide_sizes(study: Study, slides: list[str], known: list[str]) -> dict[str, int]:
+    """Return slide -> bytes of the slides whose file is in the study's folder; `known` are all of the cohort."""
     from histo_assets.core.cohort.ids import match_slide_files
+    from histo_assets.core.slides.inspection import slide_files
 
-    folder = Path(study.resolve(study.slides.folder))
-    names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    return {
-        slide: (folder / name).stat().st_size for slide, name in match_slide_files(selected["slide"], names).items()
-    }
+    paths = slide_files(study.resolve(study.slides.folder))
+    return {slide: Path(path).stat().st_size for slide, path in match_slide_files(slides, paths, known).items()}
 
 
 def _tissue_row(study: Study, tissue: str, part: pd.DataFrame, found: dict[str, int]) -> dict[str, Any]:

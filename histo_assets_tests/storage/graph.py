@@ -27,7 +27,7 @@ from dagster import (
 )
 
 from histo_assets.storage.io_managers import StorageResource, build_io_managers
-from histo_assets.storage.provenance import content_digest
+from histo_assets.storage.digests import content_digest
 
 STUDY = "demo"
 TISSUES = StaticPartitionsDefinition(["heart", "liver"])

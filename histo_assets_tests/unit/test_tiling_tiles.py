@@ -250,6 +250,18 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     assert again.content_digest() == tile_set.content_digest()
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    slides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("histo_assets.core.files.shutil.copyfile", full)
+    with pytest.raises(TilingError, match=r"tiles of slide a cannot be written .* No space left on device"):
+        cut(slides, tmp_path)
+    assert files(tmp_path) == {}
+
+
 def test_a_lost_storage_tile_rejects_the_tiles_that_touch_it_and_no_others(tmp_path: Path) -> None:
     everything = TILING.model_copy(update={"tiles_per_slide": 999})
     tolerant = SlideSettings(max_lost_share=0.5)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo_assets.core.figures.charts import colour_bar, heat_map, intervals, name_rows
+from histo_assets.core.figures.comparison import comparison_figure as comparison_figure
 from histo_assets.core.figures.heatmap import tile_heatmap as tile_heatmap
 from histo_assets.core.figures.palette import ink_of, short_name, tissue_colours
 from histo_assets.core.figures.projection import tissue_key
@@ -17,7 +18,6 @@ from histo_assets.core.figures.style import (
     ACCENT,
     ALARM,
     GOOD,
-    INK,
     MUTED,
     SERIES,
     counted,
@@ -36,16 +36,6 @@ from histo_assets.core.figures.style import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-METRICS = {
-    "r2": "median r2",
-    "r2_within": "median r2 within tissues",
-    "median_r2": "median r2",
-    "median_r2_within": "median r2 within tissues",
-    "rmse": "RMSE, log2(1+TPM)",
-    "median_rmse": "median RMSE, log2(1+TPM)",
-    "share_better": "genes better than the tissue mean",
-}
 
 
 def r2_figure(figures: pd.DataFrame, title: str = "How well genes are predicted") -> Figure:
@@ -229,47 +219,6 @@ def cluster_expression_figure(
     axes.tick_params(labelsize=7.5, length=0)
     axes.spines[:].set_visible(False)
     colour_bar(axes, image, "log2(1+TPM) over the gene's mean")
-    return figure
-
-
-def comparison_figure(comparison: pd.DataFrame, title: str = "Ways of predicting genes") -> Figure:
-    """Return each metric of each method; `comparison` has `method`, `metric`, `value`, in the order of the methods."""
-    if reason := problem(comparison, "method", "metric", "value"):
-        return message_figure(title, reason)
-    from matplotlib.ticker import MaxNLocator
-
-    value = numbers(comparison["value"])
-    methods, kinds = np.array(texts(comparison["method"])), np.array(texts(comparison["metric"]))
-    names, metrics = list(dict.fromkeys(methods)), list(dict.fromkeys(kinds))[:6]
-    figure = new_figure(max(6.0, 2.4 + 2.4 * len(metrics)), 1.7 + 0.3 * len(names))
-    headline(figure, title)
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, metrics, strict=True):
-        found = [value[(methods == name) & (kinds == metric)] for name in names]
-        shown = np.array([group[0] if len(group) else np.nan for group in found])
-        smaller = "rmse" in metric
-        best = np.nan if not np.isfinite(shown).any() else (np.nanmin if smaller else np.nanmax)(shown)
-        axes.barh(
-            range(len(names)),
-            np.nan_to_num(shown),
-            height=0.66,
-            color=[GOOD if v == best else "#b4c2d6" for v in shown],
-        )
-        name_rows(axes, [name.replace("_", " ")[:34] for name in names])
-        low, high = float(np.nanmin(shown, initial=0.0)), float(np.nanmax(shown, initial=0.0))
-        span = max(high - low, 1e-9)
-        axes.set_xlim(low - (0.28 * span if low < 0 else 0), high + 0.28 * span)
-        for row, number in enumerate(shown):
-            if np.isfinite(number):
-                right = number >= 0
-                x, side = number + (0.02 if right else -0.02) * span, "left" if right else "right"
-                axes.text(x, row, f"{number:.3f}", va="center", ha=side, fontsize=7.5, color=INK, in_layout=False)
-        axes.axvline(0, color=MUTED, linewidth=0.8)
-        dress(axes, METRICS.get(metric, metric.replace("_", " ")), grid="x")
-        axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=8.5, fontweight="bold", wrap=True)
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelsize=7)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     return figure
 
 

@@ -22,17 +22,28 @@ if TYPE_CHECKING:
 class Prediction(Protocol):
     """What the page needs to know of a predicted slide."""
 
-    tissue: str
-    probability: float
-    probabilities: pd.Series
-    genes: pd.DataFrame
-    cluster: str
-    novelty_percentile: float
-    unlike_training: bool
-    umap: np.ndarray[Any, Any]
-    tiles: pd.DataFrame
-    heat_gene: str | None
-    heat: np.ndarray[Any, Any] | None
+    @property
+    def tissue(self) -> str: ...  # noqa: D102
+    @property
+    def probability(self) -> float: ...  # noqa: D102
+    @property
+    def probabilities(self) -> pd.Series: ...  # noqa: D102
+    @property
+    def genes(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def cluster(self) -> str: ...  # noqa: D102
+    @property
+    def novelty_percentile(self) -> float: ...  # noqa: D102
+    @property
+    def unlike_training(self) -> bool: ...  # noqa: D102
+    @property
+    def umap(self) -> np.ndarray[Any, Any]: ...  # noqa: D102
+    @property
+    def tiles(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def heat_gene(self) -> str | None: ...  # noqa: D102
+    @property
+    def heat(self) -> np.ndarray[Any, Any] | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -49,17 +60,21 @@ def slide_page(
     prediction: Prediction,
     previews: Mapping[str, bytes],
     slide_projection: AnnData,
+    thumbnail: bytes | None = None,
 ) -> SlidePage:
-    """Return the page of one new slide: tissue, genes, heat maps, and how near it lies to the training slides."""
-    pictures = _pictures(prediction, slide_projection)
+    """Return the page of one new slide: tissue, genes, heat maps, and how near it lies to the training slides.
+
+    `slide` is its record; `previews` show mask and chosen tiles, `thumbnail` (JPEG) the whole slide.
+    """
+    pictures = _pictures(slide, prediction, slide_projection, thumbnail)
     html = render_page(
         str(slide["slide"]),
         f"A new slide against the study: {study}",
         _sections(prediction, pictures, list(previews.values())),
         key_figures={
-            "tissue": prediction.tissue,
+            "tissue": prediction.tissue.replace("_", " "),
             "probability": f"{prediction.probability:.0%}",
-            "cluster": prediction.cluster,
+            "cluster": prediction.cluster.replace("_", " "),
             "tiles": str(len(prediction.tiles)),
         },
     )
@@ -83,27 +98,37 @@ def slide_page(
     return SlidePage(Bundle(files), pictures)
 
 
-def _pictures(prediction: Prediction, slide_projection: AnnData) -> dict[str, bytes]:
+def _pictures(
+    slide: Mapping[str, Any], prediction: Prediction, slide_projection: AnnData, thumbnail: bytes | None
+) -> dict[str, bytes]:
     tissues = slide_projection.obs["tissue"].astype(str).to_numpy()
+    drawn = slide_projection.obs["drawn"].to_numpy(dtype=bool)
     shown = prediction.probabilities.sort_values(ascending=False).head(10)
     top = prediction.genes.head(20)
+    among = scatter(
+        slide_projection.obsm["X_umap"][drawn],
+        tissues[drawn],
+        "Among the study's slides (UMAP)",
+        marked=prediction.umap,
+        marked_name="new slide",
+    )
+    genes = figures.top_genes_figure(list(top["gene"]), top["predicted"].to_numpy(), top["tissue_mean"].to_numpy())
     pictures = {
         "preview": png(figures.tissue_probabilities(list(shown.index), shown.to_numpy())),
-        "among_slides": png(
-            scatter(slide_projection.obsm["X_umap"], tissues, "Among the study's slides (UMAP)", marked=prediction.umap)
-        ),
-        "genes": png(
-            figures.top_genes_figure(list(top["gene"]), top["predicted"].to_numpy(), top["tissue_mean"].to_numpy())
-        ),
+        "among_slides": png(among),
+        "genes": png(genes),
     }
     tiles = prediction.tiles
     place = (tiles["x"].to_numpy(), tiles["y"].to_numpy(), tiles["size"].to_numpy())
+    frame: dict[str, Any] = {"dimensions": (slide["width"], slide["height"]), "mpp": slide["mpp"]}
+    probability = tiles["probability"].to_numpy()
+    title = f"Probability of {prediction.tissue.replace('_', ' ')}"
     pictures["heat_tissue"] = png(
-        figures.tile_heatmap(*place, tiles["probability"].to_numpy(), None, f"Probability of {prediction.tissue}")
+        figures.tile_heatmap(*place, probability, thumbnail, title, label="probability", **frame)
     )
     if prediction.heat is not None:
         pictures["heat_gene"] = png(
-            figures.tile_heatmap(*place, prediction.heat, None, f"{prediction.heat_gene}, log2(1+TPM)")
+            figures.tile_heatmap(*place, prediction.heat, thumbnail, str(prediction.heat_gene), **frame)
         )
     return pictures
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histo_assets.core.figures import cohort, evaluation, learning, prediction, projection, slides
+from histo_assets.core.figures import cohort, evaluation, expression, learning, prediction, projection, slides
 from histo_assets.core.figures.page import (
     ListBlock,
     Paragraph,
@@ -34,6 +34,8 @@ class StudyTables:
     funnel: pd.DataFrame
     contact_sheet: bytes
     expression: AnnData
+    min_max: float
+    min_sd: float
     expression_projection: AnnData
     experiments: pd.DataFrame
     studied: str
@@ -141,6 +143,11 @@ def _expression_section(t: StudyTables) -> Section:
         "Expression",
         (
             Paragraph(f"{t.expression.n_obs} samples, {t.expression.n_vars} genes after the three filters."),
+            _picture(
+                expression.gene_filter_figure(t.expression.uns["gene_filter"], t.min_max, t.min_sd),
+                "Maxima, standard deviations and names of all genes of the file (Fig. 3).",
+            ),
+            _picture(expression.filter_funnel(t.expression.uns["funnel"]), "What each filter left."),
             _picture(_scatter(t.expression_projection, "Expression"), "Expression, UMAP and t-SNE (Figs. 17, 18)."),
         ),
     )
@@ -154,7 +161,7 @@ def _model_section(t: StudyTables) -> Section:
             Paragraph(f"Serving: {t.chosen}."),
             Paragraph(
                 f"On {t.headline['judged_on']}: slide accuracy {t.headline['slide_accuracy']:.3f}"
-                f" (95 % over donors {t.headline['slide_accuracy_low']:.3f} to {t.headline['slide_accuracy_high']:.3f}),"
+                f" (95 % over donors: {t.headline['slide_accuracy_low']:.2f} to {t.headline['slide_accuracy_high']:.2f}),"
                 f" tile accuracy {t.headline['tile_accuracy']:.3f};"
                 f" colour histogram {t.headline['colour_histogram_accuracy']:.3f},"
                 f" commonest tissue {t.headline['majority_accuracy']:.3f}."

@@ -71,9 +71,10 @@ def _figures(table: pd.DataFrame, method: str, bootstraps: int, seed: int) -> pd
 def _confusions(table: pd.DataFrame, level: str, labels: list[str]) -> pd.DataFrame:
     parts = []
     for side, rows in table.groupby("side"):
-        counts = confusion(rows, labels).rename_axis(index="tissue", columns="predicted").stack().rename("value")
-        parts.append(counts.reset_index().assign(side=side))
-    return pd.concat(parts).assign(level=level, metric="confusion", method=NETWORK, n=lambda t: t["value"])
+        counts = confusion(rows, labels).rename_axis(index="tissue").reset_index()
+        parts.append(counts.melt("tissue", var_name="predicted", value_name="value").assign(side=side))
+    table = pd.concat(parts).assign(level=level, metric="confusion", method=NETWORK)
+    return table.assign(n=table["value"])
 
 
 def judged_side(evaluation: pd.DataFrame) -> str:

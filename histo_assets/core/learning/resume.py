@@ -70,9 +70,8 @@ class State:
         for name, value in self._below("optimizer.").items():
             index, key = name.split(".")
             parameter = parameters[int(index)]
-            if value.ndim:
-                value = torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter][key] = value
+            placed = torch.empty_like(parameter).copy_(value) if value.ndim else value.to(parameter.device)
+            optimizer.state[parameter][key] = placed
 
     def _below(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
@@ -101,6 +100,15 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 def training_set_digest(training_set: pl.DataFrame) -> str:
     """Return 16 hexadecimal characters over every cell of a training set."""
     return hashlib.sha256(training_set.write_csv().encode()).hexdigest()[:16]
+
+
+def network_digest(network: Network) -> str:
+    """Return 16 hexadecimal characters over every tensor of a network."""
+    total = hashlib.sha256()
+    for name, tensor in network.model.state_dict().items():
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def describe_environment(device: torch.device, thread_count: int, precision: torch.dtype) -> dict[str, str]:

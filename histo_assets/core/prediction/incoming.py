@@ -167,6 +167,6 @@ def _heat(model: RidgeRegressor, tiles: NDArray[Any], probabilities: pd.Series, 
 
 
 def _tile_table(tiles: AnnData, label: int) -> pd.DataFrame:
-    table = tiles.obs[["x", "y", "size"]].reset_index(drop=True)
+    table: pd.DataFrame = tiles.obs[["x", "y", "size"]].reset_index(drop=True)
     table["probability"] = np.exp(np.asarray(tiles.obsm["log_probabilities"], dtype=np.float64)[:, label])
     return table

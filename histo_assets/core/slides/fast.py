@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_assets.core.slides.directory import JPEG, StoredLevel
+from histo_assets.core.slides.directory import JPEG, SlideError, StoredLevel
 
 CACHE_BYTES = 48 << 20
 WHITE = 255
@@ -106,7 +106,11 @@ class StorageTiles:
         import simplejpeg
 
         length = int(self.level.lengths[index])
-        stored = os.pread(self._descriptor, length, int(self.level.offsets[index]))
+        try:
+            stored = os.pread(self._descriptor, length, int(self.level.offsets[index]))
+        except OSError as error:
+            # Not the file's fault, perhaps: the slide is given up for this run only.
+            raise SlideError(f"a slide cannot be read any more ({error}); see to its disk and run again") from None
         if len(stored) != length or stored[:2] != b"\xff\xd8":
             return None
         try:

@@ -251,10 +251,17 @@ def _open_tiff(path: Path, assumed: float) -> Slide:
     levels = [(level.width, level.height) for level in directory.levels]
     mpp = assumed if math.isnan(directory.mpp) else directory.mpp
     if all(StorageTiles.can_read(level) for level in directory.levels):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = _opened(path)
         storage = [StorageTiles(descriptor, level) for level in directory.levels]
         return Slide(path, mpp, levels, directory.vendor, storage, descriptor, None)
     return Slide(path, mpp, levels, directory.vendor, None, None, _scene(path, "SVS"))
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise SlideError(f"{path.name} cannot be opened ({_line(error)}); make it readable") from None
 
 
 def _scene(path: Path, driver: str) -> Any:

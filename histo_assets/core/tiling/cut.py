@@ -26,7 +26,7 @@ from histo_assets.core.tiling.quality import REASONS, judge, tile_quality
 from histo_assets.core.tiling.sampling import candidate_order
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.sidecar import Looked, SlideCut
-from histo_assets.core.tiling.store import ShardStore, ShardWriter, read_members, shard_writer
+from histo_assets.core.tiling.store import ShardStore, ShardWriter, TilingError, read_members, shard_writer
 
 REVISION = 1
 """Raised when the same settings come to mean other tiles: no earlier shard is reused then."""
@@ -35,7 +35,7 @@ MAX_UPSAMPLING = 1.3
 EXAMPLES = 2
 EXAMPLE_PX = 96
 _THUMBNAIL_PX = 448
-_BATCH = 128
+_BATCH = 384
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,24 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     ------
     SlideError
         The slide cannot be read, or is another file than when it was inspected.
+    TilingError
+        The shard cannot be written: the disk is full, say.
     """
     if not Path(job.path).exists():
         raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
         raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
     store = ShardStore(job.shard_root, job.tissue)
+    try:
+        return _cut_and_published(job, wanted, earlier, store)
+    except OSError as error:
+        raise TilingError(
+            f"the tiles of slide {job.slide} cannot be written to {store.folder} ({error}); "
+            "make room there and run again"
+        ) from error
+
+
+def _cut_and_published(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore) -> SlideCut:
     with (
         tempfile.TemporaryDirectory(prefix="histo-shard-") as scratch,
         open_slide(job.path, job.slides, job.slide) as slide,

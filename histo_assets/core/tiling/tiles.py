@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -183,13 +185,28 @@ def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int) -> Iterato
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["histo_assets.core.tiling.cut", "cv2", "simplejpeg", "tifffile"])
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_end_with_parent)
+    try:
         futures: dict[Future[Given], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 continue
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is killed; it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Given:
