@@ -60,6 +60,7 @@ def build(assets: StudyAssets) -> list[Any]:
         adata.obs = obs.loc[adata.obs_names]
         adata.uns.update(gene_filter=table.genes, funnel=table.funnel)
         finite = bool(np.isfinite(adata.X).all())
+        filters = gene_filter_figure(table.genes, gene_filter.min_max, gene_filter.min_sd)
         return result(
             adata,
             {
@@ -67,9 +68,7 @@ def build(assets: StudyAssets) -> list[Any]:
                 "genes": adata.n_vars,
                 "genes_in_file": int(table.funnel["genes"].iloc[0]),
                 "filter_fitted_on": f"{len(fitted_on)} samples ({gene_filter.fit_on})",
-                "preview": picture(
-                    gene_filter_figure(table.genes, gene_filter.min_max, gene_filter.min_sd), "gene filters"
-                ),
+                "preview": picture(filters, "gene filters"),
                 "funnel_picture": picture(filter_funnel(table.funnel), "funnel"),
                 "funnel": dg.MetadataValue.md(markdown_table(table.funnel)),
                 "notes": "; ".join(table.notes) or "none",

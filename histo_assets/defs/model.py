@@ -47,6 +47,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         rows = build_training_set(index, donor_split, study.selection.tissues, study.learning, study.split)
         reader = TileReader(list(tiles.values()))
         batch = standard_batch(rows, reader, 24)
+        preview = figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch])
         leaking = leaking_donors(rows.select("donor", "side").to_pandas())
         trained_on = set(rows.filter(pl.col("side") == "train")["tissue"])
         absent = sorted(set(study.selection.tissues) - trained_on)
@@ -56,9 +57,7 @@ def _training(assets: StudyAssets) -> list[Any]:
             {
                 "tiles": len(rows),
                 **{f"{side}_tiles": int((rows["side"] == side).sum()) for side in ("train", "validation", "test")},
-                "preview": picture(
-                    figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch]), "first batch"
-                ),
+                "preview": picture(preview, "first batch"),
                 "sides": picture(figures.sides_figure(by_side), "tiles per side"),
                 **table_metadata(rows),
             },

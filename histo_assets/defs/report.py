@@ -89,6 +89,8 @@ def build(assets: StudyAssets) -> list[Any]:
             funnel=pd.concat([t.funnel.assign(tissue=key) for key, t in tiles.items()], ignore_index=True),
             contact_sheet=contact_sheet(reader, some),
             expression=expression_matrix,
+            min_max=study.expression.filter.min_max,
+            min_sd=study.expression.filter.min_sd,
             expression_projection=expression_projection,
             experiments=experiment_comparison,
             studied=study.learning.studied,

@@ -54,6 +54,7 @@ def build(assets: StudyAssets) -> list[Any]:
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
         examples = tile_set.rejected_examples()
+        sizes = jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel, study.tiling.tile_px)
         reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
         return result(
             tile_set,
@@ -68,9 +69,7 @@ def build(assets: StudyAssets) -> list[Any]:
                     "slides with mask and chosen tiles",
                 ),
                 "funnel": picture(funnel_figure(funnel), "rejections by slide"),
-                "jpeg_size": picture(
-                    jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel, study.tiling.tile_px), "JPEG size"
-                ),
+                "jpeg_size": picture(sizes, "JPEG size"),
                 **(
                     {"thrown_out": picture(image_grid(list(examples.values()), list(examples), 8, "Thrown out"))}
                     if examples

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.definitions.observe import observe
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.dagster_run import DagsterRunStatus
-from dagster._core.storage.event_log.base import PartitionKeyFilter
 
 from histo_assets.studies.study import Study
 

@@ -107,9 +107,9 @@ def _picture(figure: Figure | bytes, caption: str) -> PictureBlock:
 
 
 def _scatter(adata: AnnData, title: str) -> Figure:
-    return projection.two_scatters(
-        adata.obsm["X_umap"], adata.obsm["X_tsne"], adata.obs["tissue"].astype(str).to_numpy(), title
-    )
+    drawn = adata.obs["drawn"].to_numpy(dtype=bool)
+    tissues = list(adata.obs["tissue"].astype(str)[drawn])
+    return projection.two_scatters(adata.obsm["X_umap"][drawn], adata.obsm["X_tsne"][drawn], tissues, title)
 
 
 def _cohort_section(t: StudyTables) -> Section:
@@ -160,11 +160,9 @@ def _model_section(t: StudyTables) -> Section:
         (
             Paragraph(f"Serving: {t.chosen}."),
             Paragraph(
-                f"On {t.headline['judged_on']}: slide accuracy {t.headline['slide_accuracy']:.3f}"
-                f" (95 % over donors: {t.headline['slide_accuracy_low']:.2f} to {t.headline['slide_accuracy_high']:.2f}),"
-                f" tile accuracy {t.headline['tile_accuracy']:.3f};"
-                f" colour histogram {t.headline['colour_histogram_accuracy']:.3f},"
-                f" commonest tissue {t.headline['majority_accuracy']:.3f}."
+                "On {judged_on}: slide accuracy {slide_accuracy:.3f} (95 % over donors: {slide_accuracy_low:.3f} to"
+                " {slide_accuracy_high:.3f}), tile accuracy {tile_accuracy:.3f}; colour histogram"
+                " {colour_histogram_accuracy:.3f}, commonest tissue {majority_accuracy:.3f}.".format(**t.headline)
             ),
             _picture(learning.experiment_times(t.experiments), "Training time by experiment (Fig. 4)."),
             _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 6, 7, 8, 11)."),
@@ -188,14 +186,17 @@ def _embedding_section(t: StudyTables) -> Section:
         (
             _picture(_scatter(t.tile_projection, "Tiles"), "Tile embeddings (Fig. 13)."),
             _picture(_scatter(t.slide_projection, "Slides"), "Slide embeddings (Figs. 14, 15, 16)."),
-            *[
-                _picture(
-                    _scatter(adata, f"Slides, {key.replace('_', ' ')}"), f"Slides, {key.replace('_', ' ')} (Fig. 14)."
-                )
-                for key, adata in sorted(t.epoch_projections.items())
-            ],
+            _picture(_epochs(t), "Slides after each checkpoint epoch of the studied experiment (Fig. 14)."),
         ),
     )
+
+
+def _epochs(t: StudyTables) -> Figure:
+    """Return the slides' UMAP at each checkpoint epoch, side by side."""
+    by_epoch = {int(key.rsplit("_", 1)[-1]): adata for key, adata in t.epoch_projections.items()}
+    first = next(iter(by_epoch.values()))
+    points = {epoch: adata.obsm["X_umap"] for epoch, adata in sorted(by_epoch.items())}
+    return projection.epochs_figure(points, list(first.obs["tissue"].astype(str)), "Slides by epoch")
 
 
 def _integration_section(t: StudyTables) -> Section:
