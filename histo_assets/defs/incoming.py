@@ -54,7 +54,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"slideio", "polars"},
-        settings=[study.tiling, study.slides.max_lost_share],
+        settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling],
         ins={"incoming_slide": assets.one("incoming_slide")},
         partitions=partitions,
         checks={"slide_has_tiles": "The new slide gave tiles that pass the quality filters."},

@@ -1,5 +1,7 @@
 """Room `model`: the frozen training order, the experiments, the chosen one and its evaluation."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -8,6 +10,7 @@ from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
+from histo_assets.storage.layout import Artefact
 
 ROOM = "model"
 
@@ -97,16 +100,20 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         name = context.partition_key
         experiment = study.learning.experiments[name]
+        folder, resume = storage.scratch(f"training/{name}"), storage.scratch(f"resume/{name}")
+        shutil.rmtree(folder)
+        if _published_since(storage, name, resume):
+            shutil.rmtree(resume)
         checkpoint = train(
             experiment,
             name,
             training_set,
             TileReader.at(storage.shard_root("tiles")),
-            storage.scratch(f"training/{study.name}/{name}/{context.run_id}"),
+            folder,
             study.selection.tissues,
             study.learning,
             context.log.info,
-            resume_folder=storage.scratch(f"resume/{study.name}/{name}"),
+            resume_folder=resume,
         )
         history = checkpoint.history
         last = history.iloc[-1]
@@ -128,6 +135,13 @@ def _training(assets: StudyAssets) -> list[Any]:
         )
 
     return [training_set, trained_model]
+
+
+def _published_since(storage: StorageResource, experiment: str, resume: Path) -> bool:
+    """Return whether the experiment was published after its resume state was written: that state is spent."""
+    pointer = storage.storage.pointer_or_none(Artefact("trained_model", experiment))
+    written = max((path.stat().st_mtime for path in resume.rglob("*")), default=0.0)
+    return pointer is not None and pointer.written_at.timestamp() > written
 
 
 def _choice(assets: StudyAssets) -> list[Any]:

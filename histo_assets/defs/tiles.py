@@ -21,7 +21,7 @@ def build(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"slideio", "polars"},
-        settings=[study.tiling, study.slides.max_lost_share, study.selection.min_slides],
+        settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling, study.selection.min_slides],
         ins={"raw_slides": assets.one("raw_slides")},
         partitions=assets.partitions.tissues,
         pool="slide_io",

@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from histo_assets.defs.automation import JOBS, settled_files
 from histo_assets.definitions import build_definitions
+from histo_assets.defs.automation import JOBS, settled_files
 from histo_assets.studies.study import load_study, packaged_studies
 
 GRAPH = {
@@ -95,7 +95,11 @@ def test_definitions_load_in_two_seconds_without_heavy_libraries(tmp_path: Path)
     )
     environment = {**os.environ, "HISTO_STUDY": "demo"}
     tries = [
-        json.loads(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            ).stdout
+        )
         for _ in range(3)
     ]
     assert tries[0][1] == []

@@ -31,7 +31,7 @@ def free_port() -> int:
 def address(tiny: FinishedStudy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a webserver on the tiny study."""
     port = free_port()
-    log = open(tmp_path_factory.mktemp("ui") / "webserver.log", "wb")
+    log = (tmp_path_factory.mktemp("ui") / "webserver.log").open("wb")
     binary = str(Path(sys.executable).parent / "dagster-webserver")
     command = [binary, "-h", "127.0.0.1", "-p", str(port), "-m", "histo_assets.definitions"]
     server = subprocess.Popen(

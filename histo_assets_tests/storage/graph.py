@@ -26,8 +26,8 @@ from dagster import (
     define_asset_job,
 )
 
-from histo_assets.storage.io_managers import StorageResource, build_io_managers
 from histo_assets.storage.digests import content_digest
+from histo_assets.storage.io_managers import StorageResource, build_io_managers
 
 STUDY = "demo"
 TISSUES = StaticPartitionsDefinition(["heart", "liver"])

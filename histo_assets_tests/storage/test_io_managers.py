@@ -24,9 +24,9 @@ from dagster import (
     reconstructable,
 )
 
+from histo_assets.storage.digests import content_digest
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact, MissingArtefactError, StorageError, StudyStorage
-from histo_assets.storage.digests import content_digest
 from histo_assets.storage.provenance import ProvenanceError
 from histo_assets_tests.storage import graph
 from histo_assets_tests.storage.graph import SEED, STUDY, Tiles, multiprocess_job, resources

@@ -75,7 +75,8 @@ def test_an_unknown_study_is_answered_with_the_known_ones() -> None:
 
 
 def test_a_checkpoint_outside_the_epochs_is_refused(tmp_path: Path) -> None:
-    text = "extends: demo\nname: lab\nlearning: {studied: a, experiments: {a: {backbone: resnet50, epochs: 2, checkpoints: [3]}}}\n"
+    experiment = "{backbone: resnet50, epochs: 2, checkpoints: [3]}"
+    text = f"extends: demo\nname: lab\nlearning: {{studied: a, experiments: {{a: {experiment}}}}}\n"
     with pytest.raises(StudyError, match=r"checkpoints \[3\] lie outside epochs 1 to 2"):
         load_study(lab_study(tmp_path, text))
 

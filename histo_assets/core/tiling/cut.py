@@ -31,7 +31,6 @@ from histo_assets.core.tiling.store import ShardStore, ShardWriter, TilingError,
 REVISION = 1
 """Raised when the same settings come to mean other tiles: no earlier shard is reused then."""
 
-MAX_UPSAMPLING = 1.3
 EXAMPLES = 2
 EXAMPLE_PX = 96
 _THUMBNAIL_PX = 448

@@ -1,0 +1,135 @@
+"""From the cuts of a tissue's slides to its tile set: index, funnel, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+import polars as pl
+
+from histo_assets.core.files import settings_digest
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.cut import SlideJob
+from histo_assets.core.tiling.pictures import decoded, overlay
+from histo_assets.core.tiling.quality import REASONS
+from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
+from histo_assets.core.tiling.sidecar import SlideCut
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EXAMPLES_PER_REASON = 8
+
+Given: TypeAlias = SlideCut | str
+"""What a slide came to: its cut, or why it could not be cut."""
+
+
+def tile_set_of(
+    sound: pd.DataFrame,
+    jobs: Mapping[str, SlideJob],
+    given: Mapping[str, Given],
+    counts: Mapping[str, int],
+    settings: TilingSettings,
+    slide_settings: SlideSettings,
+    tissue: str,
+    shard_root: str,
+) -> TileSet:
+    """Return the tile set of a tissue from what each of its slides came to."""
+    cuts = {slide: given[slide] for slide in jobs}
+    donors = dict(zip(sound["slide"], sound["donor"], strict=True))
+    rows, previews = [], {}
+    for slide, cut in cuts.items():
+        if isinstance(cut, str):
+            continue
+        chosen = pl.DataFrame(_rows(jobs[slide], cut, donors[slide], counts[slide]), schema=INDEX_SCHEMA, orient="row")
+        rows.append(chosen)
+        previews[slide] = _preview(jobs[slide], cut, chosen)
+    index = pl.concat(rows) if rows else pl.DataFrame(schema=INDEX_SCHEMA)
+    reasons = {slide: cut if isinstance(cut, str) else cut.quarantined for slide, cut in cuts.items()}
+    wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
+    return TileSet(
+        index=index,
+        funnel=_funnel([cut for cut in cuts.values() if not isinstance(cut, str)], counts, settings),
+        tissue=tissue,
+        parameters=settings_digest(settings, slide_settings.max_lost_share),
+        shard_root=str(shard_root),
+        quarantined={slide: reason for slide, reason in reasons.items() if reason},
+        complete=len(index) >= wanted,
+        previews=previews,
+        rejected=_examples([cut for cut in cuts.values() if not isinstance(cut, str)]),
+    )
+
+
+def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "tile": f"{job.slide}_{good.x}_{good.y}",
+            "slide": job.slide,
+            "donor": donor,
+            "tissue": job.tissue,
+            "size": job.size,
+            "mpp": job.tiling.mpp,
+            "shard": f"{cut.name}.tar",
+            "x": good.x,
+            "y": good.y,
+            "offset": good.offset,
+            "length": good.length,
+            "crc32": good.crc32,
+            **asdict(good.quality),
+        }
+        for good in cut.good[:count]
+    ]
+
+
+def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSettings) -> pd.DataFrame:
+    """Return the tally of what was looked at until each slide had its tiles; all of it, where it fell short.
+
+    A deeper cut, left by an earlier run that wanted more, gives the same tally.
+    """
+    most = max(counts.values(), default=0)
+    short = settings.tiles_per_slide if settings.tiles_per_tissue is None else most - 1
+    rows = []
+    for cut in cuts:
+        slide, count = cut.slide, counts[cut.slide]
+        looked = [candidate.reason for candidate in (cut.looked if count < short else cut.until(count))]
+        rejected = {reason: looked.count(reason) for reason in REASONS}
+        good = looked.count("")
+        kept = 0 if cut.quarantined else good
+        rows.append(
+            {
+                "slide": slide,
+                "candidates": cut.cells,
+                "no_tissue": cut.no_tissue,
+                **rejected,
+                "good": good,
+                "kept": kept,
+            }
+        )
+    columns = ["slide", "candidates", "no_tissue", *REASONS, "good", "kept"]
+    return pd.DataFrame(rows, columns=columns).astype({name: "int64" for name in columns[1:]})
+
+
+def _preview(job: SlideJob, cut: SlideCut, chosen: pl.DataFrame) -> bytes:
+    thumbnail = decoded(cut.thumbnail)
+    return overlay(thumbnail, _mask(cut.mask), chosen, thumbnail.shape[1] / job.width)
+
+
+def _mask(png: bytes) -> np.ndarray[Any, Any]:
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)) > 0
+
+
+def _examples(cuts: list[SlideCut]) -> dict[str, bytes]:
+    """Return some rejected tiles of every reason, from as many slides as possible."""
+    chosen: dict[str, bytes] = {}
+    for reason in REASONS:
+        named = [(name, jpeg) for cut in cuts for name, jpeg in cut.examples.items() if name.startswith(f"{reason}_")]
+        # The first example of every slide before the second of any.
+        named.sort(key=lambda example: example[0].rsplit("_", 1)[-1])
+        chosen.update(named[:EXAMPLES_PER_REASON])
+    return chosen
