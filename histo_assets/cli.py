@@ -158,8 +158,14 @@ def ui(
 
 
 def main() -> None:
-    """Run the command line; a known kind of error is one sentence, not a traceback."""
-    app()
+    """Run the command line; an error of the package's own kinds is one sentence, not a traceback."""
+    try:
+        app()
+    except ValueError as error:
+        if not type(error).__module__.startswith("histo_assets."):
+            raise
+        print(f"histo-assets: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _study(name: str | None) -> Study:
