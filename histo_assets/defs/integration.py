@@ -6,7 +6,7 @@ import dagster as dg
 
 from histo_assets.defs.metadata import picture, table_metadata
 from histo_assets.defs.projections import projection_result
-from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import CrossValidation, Matrix, Table
 
 ROOM = "integration"
@@ -98,6 +98,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
             study.prediction,
             context.log.info,
             genes=list(expression_matrix.var_names),
+            workers=worker_count(),
         )
         figures = fitted.figures
         finite = bool(np.isfinite(fitted.predictions[fitted.known]).all())

@@ -77,7 +77,7 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.files import Bundle
         from histo_assets.core.learning.report import confusion_of, headline
         from histo_assets.core.tiling.pictures import contact_sheet
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.shards import TileReader, with_reasons
 
         reader = TileReader(list(tiles.values()))
         some = training_set.sample(min(40, len(training_set)), seed=0)
@@ -85,7 +85,10 @@ def build(assets: StudyAssets) -> list[Any]:
             manifest=slide_manifest,
             pairs=slide_pairs,
             split=donor_split,
-            raw_slides=pd.concat(raw_slides.values(), ignore_index=True),
+            raw_slides=pd.concat(
+                [with_reasons(slides, tiles[tissue].quarantined) for tissue, slides in raw_slides.items()],
+                ignore_index=True,
+            ),
             funnel=pd.concat([t.funnel.assign(tissue=key) for key, t in tiles.items()], ignore_index=True),
             contact_sheet=contact_sheet(reader, some),
             expression=expression_matrix,

@@ -5,6 +5,7 @@ Nothing of any room belongs here. A room's module calls `StudyAssets.asset` and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -107,6 +108,11 @@ def result(value: Any, metadata: Mapping[str, Any], checks: Sequence[dg.AssetChe
     return dg.MaterializeResult(
         value=value, metadata=within_budget(metadata), check_results=list(checks), data_version=data_version(value)
     )
+
+
+def worker_count() -> int:
+    """Return how many processes a step may use (`HISTO_WORKERS`, else the cores, at most 4)."""
+    return int(os.environ.get("HISTO_WORKERS") or min(4, os.cpu_count() or 1))
 
 
 def verdict(name: str, passed: bool, found: str, *, warn: bool = False) -> dg.AssetCheckResult:

@@ -1,12 +1,11 @@
 """Room `tiles`: quality-controlled, balanced tiles of every slide, one shard a slide."""
 
-import os
 from typing import Any
 
 import dagster as dg
 
 from histo_assets.defs.metadata import markdown_table, picture
-from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
 
@@ -45,7 +44,7 @@ def build(assets: StudyAssets) -> list[Any]:
             study.tiling,
             study.slides,
             tissue,
-            workers=int(os.environ.get("HISTO_WORKERS") or min(4, os.cpu_count() or 1)),
+            workers=worker_count(),
             progress=context.log.info,
         )
         index, funnel = tile_set.index, tile_set.funnel

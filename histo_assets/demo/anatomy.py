@@ -13,14 +13,14 @@ class Tissue:
     """A tissue: printed name, RNA list's name, mixture of compartments and base inflammation.
 
     The mixture's order is the order they lie in. `layout`: `layers` go down from the piece's upper
-    edge, `nested` lie in each other. `inflammation` is the tissue's mean, in the unit of a slide's latent.
+    edge, `nested` lie in each other, `folds` do so at half the scale. `inflammation` is the tissue's mean, in the unit of a slide's latent.
     """
 
     name: str
     code: str
     mixture: dict[str, float]
     inflammation: float = 0.0
-    layout: Literal["layers", "nested"] = "nested"
+    layout: Literal["layers", "nested", "folds"] = "nested"
     male_mixture: dict[str, float] | None = None
 
     def of(self, sex: str) -> dict[str, float]:
@@ -43,13 +43,13 @@ TISSUES: dict[str, Tissue] = {
     "esophagus_gastroesophageal_junction": Tissue(
         "Esophagus - Gastroesophageal Junction",
         "Esophagus_Gastroesophageal_Junction",
-        {"epithelium": 0.03, "gland": 0.06, "stroma": 0.18, "muscle": 0.73},
+        {"epithelium": 0.06, "gland": 0.11, "stroma": 0.20, "muscle": 0.63},
         0.5,
     ),
     "esophagus_muscularis": Tissue(
         "Esophagus - Muscularis",
         "Esophagus_Muscularis",
-        {"gland": 0.05, "stroma": 0.15, "muscle": 0.80},
+        {"gland": 0.03, "stroma": 0.12, "muscle": 0.85},
         0.0,
     ),
     "kidney_medulla": Tissue("Kidney - Medulla", "Kidney_Medulla", {"medulla": 0.85, "stroma": 0.15}, 0.6),
@@ -57,14 +57,14 @@ TISSUES: dict[str, Tissue] = {
     "skin_not_sun_exposed_suprapubic": Tissue(
         "Skin - Not Sun Exposed (Suprapubic)",
         "Skin_Not_Sun_Exposed_Suprapubic",
-        {"epidermis": 0.09, "dermis": 0.77, "fat": 0.14},
+        {"epidermis": 0.08, "dermis": 0.78, "fat": 0.14},
         -0.3,
         "layers",
     ),
     "skin_sun_exposed_lower_leg": Tissue(
         "Skin - Sun Exposed (Lower leg)",
         "Skin_Sun_Exposed_Lower_leg",
-        {"epidermis": 0.15, "dermis": 0.71, "fat": 0.14},
+        {"epidermis": 0.19, "dermis": 0.67, "fat": 0.14},
         -0.1,
         "layers",
     ),
@@ -73,7 +73,7 @@ TISSUES: dict[str, Tissue] = {
         "Stomach",
         {"epithelium": 0.12, "gland": 0.48, "stroma": 0.18, "muscle": 0.22},
         1.3,
-        "layers",
+        "folds",
     ),
 }
 FEW_TISSUES = ("adipose_subcutaneous", "brain_cortex", "esophagus_muscularis", "liver")

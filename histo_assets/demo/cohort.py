@@ -18,7 +18,7 @@ from histo_assets.demo.plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
 
-REVISION = 2  # raise it when the same settings give other files
+REVISION = 3  # raise it when the same settings give other files
 STAMP = "cohort.json"
 DirtRow = tuple[str, str, int, int, int, int]
 

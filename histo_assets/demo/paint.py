@@ -71,8 +71,9 @@ def tissue_depth(rng: np.random.Generator, outline: Field, layout: str) -> Field
     """Return a coarse field along which compartments follow each other."""
     coarse = outline.shape[0]
     side = coarse * COARSE
-    if layout == "nested":
-        noise = smooth_noise(rng, side, 330, coarse) + 0.35 * smooth_noise(rng, side, 120, coarse)
+    if layout != "layers":
+        scale = 330 if layout == "nested" else 160
+        noise = smooth_noise(rng, side, scale, coarse) + 0.35 * smooth_noise(rng, side, 0.36 * scale, coarse)
         return np.asarray(noise, np.float32)
     inside = outline > 0
     below_edge = np.cumsum(inside, axis=0).astype(np.float32) / coarse

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -80,7 +81,9 @@ def test_schedule_and_sensor_are_off_by_default(definitions: dg.Definitions) -> 
 
 def test_the_schedule_asks_for_every_tissue_once_a_night(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("tiny_nightly_tissues")
-    requests = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
+    requests = schedule.evaluate_tick(
+        dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 2, tzinfo=UTC))
+    ).run_requests
     assert [r.partition_key for r in requests or []] == list(load_study("tiny").selection.tissues)
     assert len({r.run_key for r in requests or []}) == len(requests or [])
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from histo_assets.core.learning.report import headline
+from histo_assets.core.tiling.shards import with_reasons
 from histo_assets.demo.score import score_dirt, score_filter, score_genes, score_quarantine
 from histo_assets_tests.conftest import FinishedStudy
 
@@ -26,10 +27,7 @@ def raw_slides(demo: FinishedStudy) -> pd.DataFrame:
     """All raw slides, those that tiling threw out with their reason."""
     parts = []
     for tissue in demo.study.selection.tissues:
-        slides = demo.load("raw_slides", tissue)
-        found = demo.load("tiles", tissue).quarantined
-        slides["quarantined"] = [found.get(s, q) for s, q in zip(slides["slide"], slides["quarantined"])]
-        parts.append(slides)
+        parts.append(with_reasons(demo.load("raw_slides", tissue), demo.load("tiles", tissue).quarantined))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -96,11 +96,12 @@ def slide_sizes(raw_slides: pd.DataFrame, title: str = "Slide files") -> Figure:
     return figure
 
 
-def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles") -> Figure:
+def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: str = "slide") -> Figure:
     """Return, slide by slide, what became of the grid's cells and of the tiles that were looked at.
 
     `funnel` has `slide`, `candidates` (grid cells), `no_tissue`, a count per reason, `good` (looked at and
-    passed) and `kept`. Of more than 60 slides those that kept the smallest share are drawn.
+    passed) and `kept`; `row` is what a row stands for. Of more than 60 rows those that kept the smallest
+    share are drawn.
     """
     if reason := problem(funnel, "slide", "candidates"):
         return message_figure(title, reason)
@@ -109,7 +110,7 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles") -> Fi
         counts[column] = counts.get(column, 0.0)
     kept, candidates = counts["kept"].sum(), counts["candidates"].sum()
     heading = (
-        f"{title}: {thousands(kept)} tiles kept of {thousands(candidates)} grid cells, {counted(len(counts), 'slide')}"
+        f"{title}: {thousands(kept)} tiles kept of {thousands(candidates)} grid cells, {counted(len(counts), row)}"
     )
     if len(counts) > _MOST_ROWS:
         share = counts["kept"] / counts["candidates"].clip(lower=1)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from histo_assets.core.figures import cohort, evaluation, expression, learning, prediction, projection, slides
 from histo_assets.core.figures.page import (
     ListBlock,
@@ -18,7 +20,6 @@ from histo_assets.core.figures.page import (
 from histo_assets.core.figures.style import png
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.figure import Figure
 
@@ -128,11 +129,15 @@ def _cohort_section(t: StudyTables) -> Section:
 
 def _tile_section(t: StudyTables) -> Section:
     counts = t.funnel.drop(columns=["slide"]).groupby("tissue", sort=False).sum(numeric_only=True).reset_index()
+    funnel = slides.funnel_figure(counts.rename(columns={"tissue": "slide"}), row="tissue")
     return Section(
         "Tiles",
         (
             _picture(t.contact_sheet, "Tiles drawn from the training set (Fig. 2)."),
-            _picture(slides.funnel_figure(counts.rename(columns={"tissue": "slide"})), "What each filter threw out."),
+            _picture(
+                slides.funnel_figure(counts.rename(columns={"tissue": "slide"}), row="tissue"),
+                "What each filter threw out.",
+            ),
             TableBlock(counts, "Candidates, rejections by reason and tiles kept, by tissue."),
         ),
     )
@@ -214,7 +219,9 @@ def _integration_section(t: StudyTables) -> Section:
 
 
 def _gene_section(t: StudyTables) -> Section:
-    found = t.recoverable[t.recoverable["recoverable"]].sort_values("r2_within", ascending=False).head(30)
+    found = t.recoverable[t.recoverable["recoverable"]].sort_values("r2_within", ascending=False)
+    shown = found[["gene", "regressor", "r2_within", "low", "high", "q", "r2_within_locked", "evidence"]]
+    figures = pd.concat([table.assign(regressor=name) for name, table in t.gene_figures.items()], ignore_index=True)
     genes = t.recoverable["gene"].nunique()
     return Section(
         "Predicted genes",
@@ -223,10 +230,7 @@ def _gene_section(t: StudyTables) -> Section:
                 "r2 over all slides mostly measures tissue identity; r2 within tissue says whether the image tells"
                 " more than the tissue label does."
             ),
-            *[
-                _picture(prediction.r2_figure(f), f"{name}: r2 of {len(f)} genes.")
-                for name, f in t.gene_figures.items()
-            ],
+            _picture(prediction.r2_figure(figures), "Cross-validated r2 of every gene, by regressor."),
             _picture(prediction.comparison_figure(t.comparison), "The ways to predict a gene, out of fold."),
             Paragraph(
                 f"{found['gene'].nunique()} of {genes} genes are shown to be recoverable."
@@ -234,7 +238,7 @@ def _gene_section(t: StudyTables) -> Section:
                 else f"None of {genes} genes is shown to be recoverable beyond the tissue mean; with few donors"
                 " a short or empty list is what a sound analysis gives."
             ),
-            *([TableBlock(found, "Recoverable genes, best first.")] if len(found) else []),
+            *([TableBlock(shown, "Recoverable genes, best first.")] if len(found) else []),
             _picture(prediction.recoverable_figure(t.recoverable), "r2 within tissue with its interval."),
         ),
     )

@@ -185,6 +185,15 @@ class TileReader:
         return {**self.__dict__, "_mapped": OrderedDict()}
 
 
+def with_reasons(raw_slides: pd.DataFrame, quarantined: Mapping[str, str]) -> pd.DataFrame:
+    """Return the raw slides of a tissue, those that tiling threw out with their reason too."""
+    reasons = [
+        quarantined.get(slide, reason)
+        for slide, reason in zip(raw_slides["slide"], raw_slides["quarantined"], strict=True)
+    ]
+    return raw_slides.assign(quarantined=pd.Series(reasons, index=raw_slides.index, dtype=object))
+
+
 def one_parameter_set(tiles: Mapping[str, TileSet], tissues: Sequence[str]) -> str:
     """Return the digest of the settings under which the tiles of all `tissues` were cut.
 
