@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +83,9 @@ def plan(study: StudyOption = None, as_json: Annotated[bool, typer.Option("--jso
         _stop("; ".join(absent))
     planned = plan_study(loaded)
     with _instance() as instance:
+        _quiet_logs()
         driver = _driver(loaded, instance)
+        driver.observe_sources()
         stages = [{"assets": list(s.assets), "partitions": [p for p in s.partitions if p]} for s in driver.stages()]
         due = [{"assets": list(w.assets), "partition": w.partition, "why": list(w.reasons)} for w in driver.plan()]
         removed = _left_over(loaded)
@@ -98,12 +99,17 @@ def plan(study: StudyOption = None, as_json: Annotated[bool, typer.Option("--jso
 @app.command()
 def predict(slide: Annotated[Path, typer.Argument(help="A whole-slide image.")], study: StudyOption = None) -> None:
     """Predict tissue and expression of a new slide against a finished study, and write a page with pictures."""
-    from histo_assets.core.files import is_safe_id
+    from histo_assets.core.cohort.ids import safe_id
+    from histo_assets.core.slides.slide import DRIVERS
 
     loaded = _study(study)
-    if not slide.is_file():
-        _stop(f"{slide} is not a file")
-    key = slide.stem if is_safe_id(slide.stem) else re.sub(r"[^A-Za-z0-9._-]+", "_", slide.stem).strip("._-")
+    if not slide.exists():
+        _stop(f"{slide} does not exist")
+    if slide.suffix.lower() not in DRIVERS:
+        _stop(f"{slide} is no slide by its name; known are {', '.join(sorted(DRIVERS))}")
+    key = safe_id(slide.stem)
+    if not key:
+        _stop(f"{slide.name} leaves no usable name; rename it")
     folder = Path(loaded.resolve(loaded.incoming.folder))
     folder.mkdir(parents=True, exist_ok=True)
     placed = folder / f"{key}{slide.suffix}"
@@ -144,12 +150,9 @@ def ui(
     daemon: Annotated[bool, typer.Option(help="Also run the daemon, for schedules, sensors and backfills.")] = True,
 ) -> None:
     """Open the Dagster UI on 127.0.0.1."""
-    from histo_assets.studies.study import packaged_studies
-
     loaded = _study(study)
     with _instance():
         pass
-    os.environ["HISTO_STUDY"] = study if study not in packaged_studies() and study else loaded.name
     command = "dev" if daemon else None
     binary = str(Path(sys.executable).parent / ("dagster" if daemon else "dagster-webserver"))
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
@@ -307,6 +310,8 @@ def _print_prediction(study: Study, key: str) -> None:
 
 def _print_plan(content: dict[str, Any]) -> None:
     console.print(f"[bold]{content['study']}[/]: {content['title']}")
+    regime = content["regime"]
+    detectable = regime["detectable_out_of_fold"]
     rows = {
         "slides in the manifest": f"{content['manifest_slides']:,}",
         "pairs with RNA": f"{content['pairs']:,} of {content['pair_donors']:,} donors",
@@ -315,8 +320,8 @@ def _print_plan(content: dict[str, Any]) -> None:
         "slide files": f"{content['slides_found']:,} found, {content['slide_gigabytes']} GB;"
         f" missing about {content['slide_gigabytes_missing']} GB",
         "training": f"{content['epochs']} epochs in {len(content['experiments'])} experiments",
-        "evidence": f"{content['regime']['regime']}, {content['regime']['locked_donors']} locked donors;"
-        f" smallest r2 within tissue found with 80 % power: {content['regime']['detectable_out_of_fold']:.2f}",
+        "evidence": f"{regime['regime']}, {regime['locked_donors']} locked donors; smallest r2 within tissue"
+        f" found with 80 % power: {'none' if detectable is None else f'{detectable:.2f}'}",
         "due now": f"{len(content['due'])} runs",
     }
     table = Table(show_header=False, box=None)
@@ -361,17 +366,21 @@ def _known_partitions(study: Study) -> dict[str, set[str]]:
 
 
 def _shards_in_use(study: Study) -> set[str]:
-    """Return the shards that the tile indexes of the study name, as `<tissue>/<shard>` without suffix."""
-    from histo_assets.storage.io_managers import StorageResource
+    """Return the shards that tile indexes and the training set name, as `<tissue>/<shard>` without suffix."""
+    from histo_assets.storage.formats import read
     from histo_assets.storage.layout import Artefact
 
     storage = _storage(study)
-    return {
-        f"{tissue}/{Path(shard).stem}"
-        for tissue in study.selection.tissues
-        if storage.pointer(Artefact("tiles", tissue)) is not None
-        for shard in StorageResource(root=str(storage.root)).load("tiles", tissue).index["shard"].unique()
-    }
+    used: set[str] = set()
+    for artefact in [Artefact("training_set"), *[Artefact("tiles", tissue) for tissue in study.selection.tissues]]:
+        pointer = storage.pointer(artefact)
+        if pointer is None:
+            continue
+        content = read(pointer.format, storage.fetch(artefact, pointer))
+        rows = content.index if artefact.asset == "tiles" else content
+        named = rows.select("tissue", "shard").unique().iter_rows()
+        used |= {f"{tissue}/{Path(shard).stem}" for tissue, shard in named}
+    return used
 
 
 def _left_over(study: Study) -> list[str]:

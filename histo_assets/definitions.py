@@ -36,12 +36,13 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
     storage
         Path or fsspec URL below which the study has its folder; None means `HISTO_STORAGE`.
     """
-    root = f"{storage or storage_root()}/{study.name}"
+    storage = storage or storage_root()
+    root = f"{storage}/{study.name}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         assets = StudyAssets(study)
-        jobs, schedules, sensors = automation.build(assets)
+        jobs, schedules, sensors = automation.build(assets, storage)
         return dg.Definitions(
             assets=[asset for room in ROOMS for asset in room.build(assets)],
             jobs=jobs,

@@ -54,10 +54,10 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def build(assets: StudyAssets) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return jobs, schedules and sensors of one study."""
+def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return jobs, schedules and sensors of one study whose results lie in `storage`."""
     jobs = {name: _job(assets, name) for name in JOBS}
-    whole = _whole_study(assets)
+    whole = _whole_study(assets, storage)
     return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], [_watch(assets, jobs["predict_incoming"])]
 
 
@@ -67,7 +67,7 @@ def _job(assets: StudyAssets, name: str) -> Any:
     return dg.define_asset_job(f"{assets.study.name}_{name}", selection=selection, description=description)
 
 
-def _whole_study(assets: StudyAssets) -> dg.JobDefinition:
+def _whole_study(assets: StudyAssets, storage: str) -> dg.JobDefinition:
     study = assets.study
 
     @dg.op(name=f"{study.name}_bring_up_to_date")
@@ -75,7 +75,9 @@ def _whole_study(assets: StudyAssets) -> dg.JobDefinition:
         from histo_assets.definitions import build_definitions
         from histo_assets.defs.whole_study import StudyDriver
 
-        outcome = StudyDriver(build_definitions(study), study, context.instance).bring_up_to_date(context.log.info)
+        outcome = StudyDriver(build_definitions(study, storage), study, context.instance).bring_up_to_date(
+            context.log.info
+        )
         if not outcome.success:
             problems = "; ".join(f"{work}: {problem}" for work, problem in outcome.failed)
             raise dg.Failure(f"{len(outcome.failed)} runs failed, {len(outcome.blocked)} wait for them. {problems}")
@@ -113,7 +115,8 @@ def settled_files(folder: Path, cursor: str | None, most: int = 20) -> tuple[lis
     """Return the slides of `folder` that stood still since the last look, and the next cursor.
 
     A file is ready once its size and time are the same on two looks in a row; it is returned once
-    for each content. At most `most` files a look. Names that are no safe ids are left alone.
+    for each content. At most `most` files a look. Files that are no slides, and names that are no safe
+    ids, are left alone.
 
     Returns
     -------
@@ -121,11 +124,13 @@ def settled_files(folder: Path, cursor: str | None, most: int = 20) -> tuple[lis
     cursor : str
         What to pass next time.
     """
+    from histo_assets.core.slides.slide import DRIVERS
+
     seen: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
     ready: list[tuple[str, str]] = []
     now: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.is_file() or path.name.startswith(".") or not is_safe_id(path.stem):
+        if not path.is_file() or path.suffix.lower() not in DRIVERS or not is_safe_id(path.stem):
             continue
         version = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         before = seen.get(path.name, {})

@@ -32,8 +32,10 @@ def _source_files(assets: StudyAssets) -> list[Any]:
     def slide_files() -> dg.ObserveResult:
         """The folder of slides, observed by the names, sizes and times of its files."""
         folder = Path(study.resolve(study.slides.folder))
-        found = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-        listing = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+        found = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        listing = [
+            (path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found
+        ]
         return dg.ObserveResult(
             data_version=dg.DataVersion(settings_digest(listing)),
             metadata={"folder": str(folder), "files": len(listing), "bytes": sum(size for _, size, _ in listing)},
@@ -49,8 +51,9 @@ def _source_files(assets: StudyAssets) -> list[Any]:
 
 def _observed(paths: list[str]) -> dg.ObserveResult:
     """Return the observation of some files; a missing one is part of what was observed."""
-    versions = {Path(path).name: _file_version(path) for path in paths}
-    return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=versions)
+    versions = [_file_version(path) for path in paths]
+    named = {f"{place} {Path(path).name}": version for place, (path, version) in enumerate(zip(paths, versions), 1)}
+    return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=named)
 
 
 def _file_version(path: str) -> str:
@@ -137,17 +140,21 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         "tables",
         kinds={"table", "pandas"},
         settings=[study.selection.model_copy(update={"tissues": ()})],
-        ins={"slide_pairs": assets.one("slide_pairs")},
+        ins={"slide_pairs": assets.one("slide_pairs"), "slide_manifest": assets.one("slide_manifest")},
         partitions=assets.partitions.tissues,
         checks={"enough_slides": "The tissue has at least the study's minimum of slides."},
         blocking=["enough_slides"],
     )
-    def selected_slides(context: dg.AssetExecutionContext, slide_pairs: Table) -> dg.MaterializeResult:
+    def selected_slides(
+        context: dg.AssetExecutionContext, slide_pairs: Table, slide_manifest: Table
+    ) -> dg.MaterializeResult:
         """The slides of one tissue that the study takes, in order, and why each was taken."""
+        from histo_assets.core.cohort.ids import siblings_of
         from histo_assets.core.cohort.selection import select_slides
         from histo_assets.core.figures.cohort import selection_figure
 
         selected = select_slides(slide_pairs, study.selection, context.partition_key)
+        selected["siblings"] = siblings_of(list(selected["slide"]), list(slide_manifest["slide"]))
         minimum = study.selection.min_slides
         available = int((slide_pairs["tissue"] == context.partition_key).sum())
         return result(
@@ -210,9 +217,10 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
 
 def _regime(regime: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain figures of a split's regime."""
+    detectable = regime["detectable_out_of_fold"]
     return {
         "evidence": regime["regime"],
         "locked_donors": regime["locked_donors"],
-        "detectable_r2_within": float(regime["detectable_out_of_fold"]),
+        "detectable_r2_within": float("nan") if detectable is None else float(detectable),
         "detectable_by": regime["approximation"],
     }

@@ -127,7 +127,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"pytorch", "anndata", "umap"},
-        settings=[study.projection, study.embedding, study.learning.input_px],
+        settings=[study.projection, study.embedding, study.learning.input_px, study.learning.studied],
         ins={
             "trained_model": assets.only("trained_model", study.learning.studied),
             "tiles": assets.every("tiles"),

@@ -66,7 +66,11 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"scikit-learn", "lightgbm"},
-        settings=[study.prediction.model_copy(update={"clusters": None, "min_r2_within": 0, "max_q": 0})],
+        settings=[
+            study.prediction.model_copy(update={"clusters": None, "min_r2_within": 0, "max_q": 0, "regressors": {}}),
+            study.prediction.regressors,
+            study.split.unit,
+        ],
         ins=_paired_inputs(assets),
         partitions=assets.partitions.regressors,
         checks={"every_gene_has_figures": "Every gene has cross-validated figures and finite predictions."},
@@ -110,7 +114,9 @@ def _regressors(assets: StudyAssets) -> list[Any]:
                 "median_r2": float(figures["r2"].median()),
                 "median_r2_within": float(figures["r2_within"].median()),
                 "genes_over_tissue_mean": int((figures["r2_within"] > 0).sum()),
-                "seen_by_the_network": "training folds; locked donors are not",
+                "seen_by_the_network": (
+                    "training folds; locked donors are not" if study.split.unit == "donor" else "donors of every side"
+                ),
                 "notes": "; ".join(fitted.notes) or "none",
                 "preview": picture(r2_figure(figures), "r2 and r2 within tissue"),
                 **table_metadata(figures),
@@ -122,7 +128,12 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[study.prediction.min_r2_within, study.prediction.max_q],
+        settings=[
+            study.prediction.min_r2_within,
+            study.prediction.max_q,
+            list(study.prediction.regressors),
+            study.split.unit,
+        ],
         ins={"gene_regressors": assets.every("gene_regressors"), "donor_split": assets.one("donor_split")},
     )
     def recoverable_genes(gene_regressors: dict[str, CrossValidation], donor_split: Table) -> dg.MaterializeResult:
@@ -132,7 +143,8 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.figures.prediction import recoverable_figure
         from histo_assets.core.prediction import comparison
 
-        locked = int((donor_split["side"] == "test").sum())
+        by_donor = study.split.unit == "donor"  # split by tile, the network has seen every donor
+        locked = int((donor_split["side"] == "test").sum()) if by_donor else 0
         order = list(study.prediction.regressors)
         figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
         table = comparison.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
@@ -223,7 +235,12 @@ def _comparison(assets: StudyAssets) -> Any:
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[study.prediction.covariates, study.prediction.clusters, study.prediction.seed],
+        settings=[
+            study.prediction.covariates,
+            study.prediction.clusters,
+            study.prediction.bootstraps,
+            study.prediction.seed,
+        ],
         ins={
             **_paired_inputs(assets),
             "gene_regressors": assets.every("gene_regressors"),

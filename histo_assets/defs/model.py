@@ -20,6 +20,10 @@ def build(assets: StudyAssets) -> list[Any]:
     return [*_training(assets), *_choice(assets), _evaluation(assets)]
 
 
+# What trains nothing: which experiment serves or is studied, and how many workers decode.
+_NOT_TRAINED = {"selected": None, "studied": "", "workers": 0}
+
+
 def _training(assets: StudyAssets) -> list[Any]:
     study = assets.study
     orders = {name: (e.epochs, e.seed) for name, e in study.learning.experiments.items()}
@@ -28,7 +32,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"polars"},
-        settings=[study.split, study.learning.seed, orders],
+        settings=[study.split, study.learning.seed, orders, study.selection.tissues],
         ins={"tiles": assets.every("tiles"), "donor_split": assets.one("donor_split")},
         checks={
             "no_donor_on_two_sides": "No donor's tiles stand on two sides (a warning where the study splits by tile).",
@@ -81,7 +85,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"pytorch", "torchvision"},
-        settings=[study.learning.model_copy(update={"selected": None})],
+        settings=[study.learning.model_copy(update=_NOT_TRAINED), study.selection.tissues],
         ins={"training_set": assets.one("training_set")},
         partitions=assets.partitions.experiments,
         pool="gpu",
@@ -151,6 +155,7 @@ def _choice(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"pandas"},
+        settings=[study.learning.studied],
         ins={"trained_model": assets.every("trained_model")},
         checks={"every_experiment_is_there": "Every experiment of the study has figures for each of its epochs."},
     )
@@ -215,7 +220,13 @@ def _evaluation(assets: StudyAssets) -> Any:
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[study.learning.batch_size, study.prediction.bootstraps, study.prediction.seed],
+        settings=[
+            study.learning.batch_size,
+            study.learning.input_px,
+            study.prediction.bootstraps,
+            study.prediction.seed,
+            study.split.unit,
+        ],
         ins={"selected_model": assets.one("selected_model"), "training_set": assets.one("training_set")},
         checks={"better_than_colour": "Slide accuracy on held-out donors exceeds the colour-histogram baseline."},
     )
@@ -225,7 +236,7 @@ def _evaluation(assets: StudyAssets) -> Any:
         selected_model: SelectedModel,
         training_set: LargeTable,
     ) -> dg.MaterializeResult:
-        """Confusion and per-tissue figures on locked donors, of tiles and of slides, beside the baselines."""
+        """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
         from histo_assets.core.figures.evaluation import classification_figure, confusion_figure
         from histo_assets.core.learning.report import confusion_of, evaluate, headline
         from histo_assets.core.tiling.shards import TileReader
@@ -239,7 +250,7 @@ def _evaluation(assets: StudyAssets) -> Any:
             seed=study.prediction.seed,
             progress=context.log.info,
         )
-        figures = headline(table)
+        figures = headline(table, study.split.unit)
         network, colours = float(figures["slide_accuracy"]), float(figures["colour_histogram_accuracy"])
         side = str(figures["judged_on"])
         return result(

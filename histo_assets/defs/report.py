@@ -99,7 +99,7 @@ def build(assets: StudyAssets) -> list[Any]:
             studied=study.learning.studied,
             chosen=f"{selected_model.name}, epoch {selected_model.epoch}: {selected_model.why}",
             evaluation=model_evaluation,
-            headline=headline(model_evaluation),
+            headline=headline(model_evaluation, study.split.unit),
             confusions={level: confusion_of(model_evaluation, level) for level in ("slide", "tile")},
             tile_projection=tile_projection,
             slide_projection=slide_projection,

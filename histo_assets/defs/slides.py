@@ -35,7 +35,9 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.figures.slides import image_grid, slide_sizes
         from histo_assets.core.slides.inspection import inspect_slides, thumbnails
 
-        slides = inspect_slides(selected_slides, study.resolve(study.slides.folder), study.slides)
+        siblings = [name for names in selected_slides["siblings"] for name in names.split(";") if name]
+        known = [*selected_slides["slide"], *siblings]
+        slides = inspect_slides(selected_slides, study.resolve(study.slides.folder), study.slides, known)
         bad = slides[slides["quarantined"].notna()]
         for row in bad.itertuples():
             context.log.warning(f"{row.slide} is quarantined: {row.quarantined}")

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     LargeTable = pl.DataFrame
     Matrix = AnnData
     Incoming = dict[str, Any]
-    Page = dict[str, str]
 else:
     Table = LargeTable = Matrix = TileSet = Checkpoint = SelectedModel = CrossValidation = Any
-    Incoming = Page = Any
+    Incoming = Any
 
 __all__ = [
     "Checkpoint",
@@ -33,7 +32,6 @@ __all__ = [
     "Incoming",
     "LargeTable",
     "Matrix",
-    "Page",
     "SelectedModel",
     "Table",
     "TileSet",

@@ -16,12 +16,11 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.observe import observe
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.loader import LoadingContextForTest
-from dagster._core.storage.dagster_run import DagsterRunStatus
 
 from histo_assets.studies.study import Study
 
 Say = Callable[[str], None]
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class StudyDriver:
         """Return what is due now. What only turns stale by that work is not foreseen."""
         return [
             Work(tuple(reasons), key, tuple(reasons.values()))
-            for stage in self.stages(select)
+            for stage in _up_to(self.stages(select), partition)
             for key in _wanted(stage, partition)
             if (reasons := self.due(stage.assets, key))
         ]
@@ -135,7 +134,7 @@ class StudyDriver:
         """Make everything that is missing or stale, in order; `force` makes the selected even when fresh."""
         outcome = Outcome()
         self.observe_sources()
-        stages = self.stages(select)
+        stages = _up_to(self.stages(select), partition)
         for number, stage in enumerate(stages, 1):
             for key in _wanted(stage, partition):
                 self._finish(stage, key, f"[{number}/{len(stages)}]", outcome, say, force)
@@ -154,17 +153,19 @@ class StudyDriver:
                 return
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             started = time.monotonic()
-            problem = self._run(work)
+            problem, made = self._run(work)
             took = f"{time.monotonic() - started:.1f} s"
             if problem:
-                outcome.failed.append((work, problem))
-                say(f"{label} {work} failed after {took}: {problem}")
+                left = [n for n in free if n not in made or self._failed_check(self._key(n), key)]
+                failed = Work(tuple(left), key, tuple(reasons[name] for name in left))
+                outcome.failed.append((failed, problem))
+                say(f"{label} {failed} failed after {took}: {problem}")
                 return
             outcome.done.append(work)
             say(f"{label} {work} ({work.reasons[0]}) {took}")
 
-    def _run(self, work: Work) -> str | None:
-        """Run `work` in this process; return None, or the reason of its failure in one line."""
+    def _run(self, work: Work) -> tuple[str | None, set[str]]:
+        """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
         ran = dg.materialize(
             self.assets,
             selection=[self._key(name) for name in work.assets],
@@ -175,9 +176,8 @@ class StudyDriver:
             raise_on_error=False,
             tags={"histo_assets/driver": "whole_study"},
         )
-        if ran.dagster_run.status != DagsterRunStatus.FAILURE and ran.success:
-            return None
-        return failure_of(ran)
+        made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
+        return None if ran.success else failure_of(ran), made
 
     def _free_to_run(self, names: list[str], key: str | None, outcome: Outcome, say: Say, label: str) -> list[str]:
         """Return those of `names`, in order, that wait for no failed work; note and say the others."""
@@ -194,7 +194,7 @@ class StudyDriver:
 
     def _culprit(self, name: str, key: str | None, outcome: Outcome) -> Work | None:
         """Return the failed or waiting work that asset `name` of partition `key` needs, or None."""
-        parents = {parent.path[-1] for parent in self.graph.get(self._key(name)).parent_keys}
+        parents = {parent.path[-1] for parent in self.graph.get_ancestor_asset_keys(self._key(name))} - {name}
         own = self._partitions(name)
         for other in [*(work for work, _ in outcome.failed), *outcome.blocked]:
             elsewhere = other.partition in own and other.partition != key
@@ -236,6 +236,19 @@ def failure_of(ran: dg.ExecuteInProcessResult) -> str:
                 error = error.cause
             return " ".join(error.message.split())[:600]
     return "the run failed; see its page in the UI"
+
+
+def _up_to(stages: list[Stage], partition: str | None) -> list[Stage]:
+    """Return the stages that have `partition`, and unpartitioned ones that come before the first of them."""
+    if partition is None:
+        return stages
+    first = next((place for place, stage in enumerate(stages) if partition in stage.partitions), 0)
+    unpartitioned = (None,)
+    return [
+        stage
+        for place, stage in enumerate(stages)
+        if partition in stage.partitions or (stage.partitions == unpartitioned and place < first)
+    ]
 
 
 def _wanted(stage: Stage, partition: str | None) -> Iterator[str | None]:

@@ -13,7 +13,8 @@ class Tissue:
     """A tissue: printed name, RNA list's name, mixture of compartments and base inflammation.
 
     The mixture's order is the order they lie in. `layout`: `layers` go down from the piece's upper
-    edge, `nested` lie in each other, `folds` do so at half the scale. `inflammation` is the tissue's mean, in the unit of a slide's latent.
+    edge, `nested` lie in each other, `folds` do so at half the scale. `inflammation` is the
+    tissue's mean, in the unit of a slide's latent.
     """
 
     name: str

@@ -46,7 +46,7 @@ def write_cohort(
 
     The files depend on the settings alone, not on `workers`. Slides of another cohort in the folder
     are removed; what lies in `incoming/` stays. The stamp `cohort.json` is written last, so that a
-    killed run is seen by `is_written`.
+    killed run is seen by `is_written`. A folder with files that no generated cohort wrote is refused.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ def write_cohort(
 
     folder = Path(folder)
     say = progress or (lambda message: None)
-    (folder / STAMP).unlink(missing_ok=True)
+    _refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / STAMP, {"digest": "unfinished"})
     for part in ("slides", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
     for part in ("slides", "truth", "incoming"):
@@ -87,6 +89,24 @@ def write_cohort(
     )
     say(f"the cohort is complete in {folder}")
     return folder
+
+
+class CohortFolderError(ValueError):
+    """A folder that must not be written over: the message names it and the way out."""
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise where `folder` holds slides or tables and no stamp of ours."""
+    if (folder / STAMP).is_file() or not folder.is_dir():
+        return
+    found = [
+        path.name for path in sorted(folder.iterdir()) if path.name != "incoming" and not path.name.startswith(".")
+    ]
+    if found:
+        raise CohortFolderError(
+            f"{folder} holds {found[0]}, which no generated cohort wrote; set `synthetic: null` in a study of your own,"
+            " or name another folder"
+        )
 
 
 def _sample_count(plan: CohortPlan) -> int:

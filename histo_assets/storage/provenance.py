@@ -111,7 +111,7 @@ def require_one_origin(storage: StudyStorage, origin: Artefact, artefacts: Itera
     for artefact in artefacts:
         broken: list[str] = []
         versions = set(_origins(pointers, artefact, origin, broken, set()))
-        if broken and not versions:
+        if broken:
             raise ProvenanceError(
                 f"{storage.label(artefact)} may stem from another {origin}: {broken[0]}; {way_out(artefact)}"
             )

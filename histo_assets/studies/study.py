@@ -115,8 +115,31 @@ def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
         return content, base
     if parent not in packaged_studies():
         parent = str(base / parent)
-    inherited, _ = _merged(parent, (*seen, chosen))
+    inherited, where = _merged(parent, (*seen, chosen))
+    if where != base:
+        inherited = _anchored(inherited, where)
+    if {"cohort", "slides"} & set(content):
+        inherited.pop("synthetic", None)  # a cohort of one's own is never generated over
     return _overridden(inherited, content), base
+
+
+_PATHS = (
+    ("cohort", "manifest"),
+    ("cohort", "rna_samples"),
+    ("slides", "folder"),
+    ("incoming", "folder"),
+    ("expression", "file"),
+)
+
+
+def _anchored(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return the content of a study with its paths made absolute below its own base folder."""
+    anchored = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+    for room, field in _PATHS:
+        path = (anchored.get(room) or {}).get(field)
+        if path and "://" not in path:
+            anchored[room][field] = str(base / path)
+    return anchored
 
 
 def _source(chosen: str) -> tuple[str, Path]:

@@ -62,9 +62,8 @@ def test_another_threshold_of_the_projection_touches_only_projections(tiny: Fini
         "slide_projection",
         "epoch_projection",
         "joint_projection",
-        "incoming_prediction",
         "study_report",
-    } - {"incoming_prediction"}
+    }
 
 
 def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -> None:

@@ -14,7 +14,7 @@ import slideio
 
 from histo_assets.core.files import folder_digest, slug
 from histo_assets.demo.anatomy import TISSUES
-from histo_assets.demo.cohort import is_written, write_cohort
+from histo_assets.demo.cohort import CohortFolderError, is_written, write_cohort
 from histo_assets.demo.roster import cohort_plan, printed_label
 from histo_assets.demo.score import truth_table
 from histo_assets.demo.settings import SyntheticSettings
@@ -251,3 +251,12 @@ def test_the_truth_names_every_slide_gene_and_latent(
     }
     assert {"gene", "block", "strength", "tissue", "recoverable"} <= set(truth_table(folder / "truth", "genes").columns)
     assert {"slide", "kind", "x", "y", "w", "h"} <= set(truth_table(folder / "truth", "dirt").columns)
+
+
+def test_a_folder_with_somebodys_slides_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "slides" / "mine.svs"
+    mine.parent.mkdir()
+    mine.write_bytes(b"a slide of the lab")
+    with pytest.raises(CohortFolderError, match="synthetic: null"):
+        write_cohort(SyntheticSettings(), tmp_path)
+    assert mine.read_bytes() == b"a slide of the lab"

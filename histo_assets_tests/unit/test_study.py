@@ -93,3 +93,16 @@ def test_the_post_is_followed_to_the_letter() -> None:
     }
     assert post.learning.experiments[post.learning.studied].saved_epochs == (5, 10, 20, 30)
     assert post.assumptions
+
+
+def test_a_study_with_a_cohort_of_its_own_is_never_generated_over(tmp_path: Path) -> None:
+    path = lab_study(
+        tmp_path, "extends: diseases\nname: lab\ncohort: {manifest: slides.csv}\nslides: {folder: slides}\n"
+    )
+    assert load_study(path).synthetic is None
+
+
+def test_inherited_paths_stay_where_the_parent_has_them(tmp_path: Path) -> None:
+    study, parent = load_study(lab_study(tmp_path, "extends: gtex\nname: lab\n")), load_study("gtex")
+    assert study.resolve(study.cohort.manifest) == parent.resolve(parent.cohort.manifest)
+    assert study.resolve(study.expression.file) == parent.resolve(parent.expression.file)

@@ -52,6 +52,18 @@ def canonical_slide(name: str) -> str:
     return match[1] + "6" if match else name
 
 
+def siblings_of(slides: Sequence[str], known: Collection[str]) -> list[str]:
+    """Return, for each slide, the other slides of `known` that an image file could be taken for, joined by `;`.
+
+    >>> siblings_of(["GTEX-YB5K-0825"], ["GTEX-YB5K-0825", "GTEX-YB5K-0826"])
+    ['GTEX-YB5K-0826']
+    """
+    by_key: dict[str, set[str]] = {}
+    for slide in known:
+        by_key.setdefault(canonical_slide(slide), set()).add(slide)
+    return [";".join(sorted(by_key.get(canonical_slide(slide), set()) - {slide})) for slide in slides]
+
+
 def match_slide_files(slides: Sequence[str], files: Sequence[str], known: Collection[str] = ()) -> dict[str, str]:
     """Return the file of each slide; slides without one are left out.
 

@@ -7,7 +7,8 @@ import pandas as pd
 from histo_assets.core.cohort.errors import CohortError
 
 # Columns that belong to a slide or to its selection, not to the sample.
-_OF_THE_SLIDE = ("slide", "original_slide", "rank", "why", "sample")
+_OF_THE_SLIDE = ("slide", "original_slide", "siblings", "rank", "why", "sample")
+_NAMES = ("slides", "donor", "tissue", "tissue_name", "side", "original_donor")
 
 
 def sample_table(selected: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
@@ -49,9 +50,11 @@ def sample_table(selected: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(column: pd.Series) -> pd.Series:
-    """Return a column as whole numbers, floats, or strings with missing values as ''."""
+    """Return a column as whole numbers, floats, or strings with missing values as ''; names stay names."""
     if column.name == "fold":
         return column.astype("int64")
+    if column.name in _NAMES:
+        return column.map(lambda value: "" if pd.isna(value) else str(value)).astype(object)
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().any() and numbers.notna().sum() == column.notna().sum():
         return numbers.astype("float64")

@@ -134,7 +134,7 @@ def _pictures(
 
 
 def _novelty(prediction: Prediction) -> str:
-    share = f"it lies further from its tissue's slides than {prediction.novelty_percentile:.0f} % of them do"
+    share = f"it lies further from the nearest training slides than {prediction.novelty_percentile:.0f} % of those do"
     if prediction.unlike_training:
         return f"{share}; tissue and genes predicted here may be meaningless."
     return f"{share}, which is within the training range."

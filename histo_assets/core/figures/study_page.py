@@ -134,10 +134,7 @@ def _tile_section(t: StudyTables) -> Section:
         "Tiles",
         (
             _picture(t.contact_sheet, "Tiles drawn from the training set (Fig. 2)."),
-            _picture(
-                slides.funnel_figure(counts.rename(columns={"tissue": "slide"}), row="tissue"),
-                "What each filter threw out.",
-            ),
+            _picture(funnel, "What each filter threw out."),
             TableBlock(counts, "Candidates, rejections by reason and tiles kept, by tissue."),
         ),
     )

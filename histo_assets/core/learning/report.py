@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 
 from histo_assets.core.learning.baselines import colour_histogram_baseline, majority_baseline
-from histo_assets.core.learning.errors import TileBytes
+from histo_assets.core.learning.errors import LearningError, TileBytes
 from histo_assets.core.learning.evaluation import (
     classification_figures,
     confusion,
@@ -42,6 +42,13 @@ def evaluate(
         value, low, high (95 % over donors), n. A confusion's value counts tiles or slides of `tissue`
         taken for `predicted`.
     """
+    from histo_assets.core.learning.resume import training_set_digest
+
+    if model.checkpoint.training_set != training_set_digest(training_set):
+        raise LearningError(
+            f"{model.name} was trained on another training set than this one, so its sides do not hold;"
+            " materialise trained_model again"
+        )
     labels = list(model.labels)
     tiles = evaluate_tiles(
         model.network(),
@@ -94,9 +101,15 @@ def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
     return matrix.reindex(index=order, columns=order, fill_value=0)
 
 
-def headline(evaluation: pd.DataFrame) -> dict[str, float | str]:
-    """Return the few figures that stand for an evaluation, on the side that reports."""
+def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float | str]:
+    """Return the few figures that stand for an evaluation, on the side that reports.
+
+    `unit` is what the study splits by: `donor`, or `tile`, where every donor was trained on.
+    """
     side = judged_side(evaluation)
+    judged_on = f"{side} donors" if unit == "donor" else f"{side} tiles, of donors that were also trained on"
+    if side == "validation":
+        judged_on += ", which also chose the model"
 
     def figure(level: str, metric: str, method: str = NETWORK, column: str = "value") -> float:
         rows = evaluation[
@@ -108,7 +121,7 @@ def headline(evaluation: pd.DataFrame) -> dict[str, float | str]:
         return float(rows[column].iloc[0]) if len(rows) else float("nan")
 
     return {
-        "judged_on": f"{side} donors",
+        "judged_on": judged_on,
         "slide_accuracy": figure("slide", "accuracy"),
         "slide_accuracy_low": figure("slide", "accuracy", column="low"),
         "slide_accuracy_high": figure("slide", "accuracy", column="high"),

@@ -36,7 +36,8 @@ class SlidePrediction:
         By tissue, summing to one.
     genes
         gene, predicted, tissue_mean, over_tissue_mean, cluster_average (log2 units of the training
-        matrix), r2_within, recoverable; recoverable genes first, then by r2_within.
+        matrix), r2_within, recoverable; the regressor that served; recoverable genes
+        first, then by r2_within.
     novelty_percentile
         Share, in per cent, of training slides that lie nearer to their neighbours than this one does.
     umap
@@ -104,12 +105,15 @@ def predict_slide(
     training = (slide_projection.obs["side"].astype(str) == "train").to_numpy()
     novelty = distance_to_training(stored.pca[training], slide_projection.obs["tissue"][training], pcs[0])
     number = _cluster_of(pcs, stored.pca, clusters, training)
-    name = str(recoverable["regressor"].iloc[0])
-    model = regressors[name].model
-    genes = _gene_table(model, vector, probabilities, recoverable, cluster_expression, number)
-    ridge = next((v.model for v in regressors.values() if isinstance(v.model, RidgeRegressor)), None)
+    served = [
+        _gene_table(regressors[name].model, vector, probabilities, rows, cluster_expression, number)
+        for name, rows in _by_regressor(recoverable)
+    ]
+    order = ["recoverable", "r2_within"]
+    genes = pd.concat(served).sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
     best = str(genes["gene"].iloc[0])
-    heat = None if ridge is None else _heat(ridge, np.asarray(tiles.X), probabilities, best)
+    model = regressors[str(genes["regressor"].iloc[0])].model
+    heat = _heat(model, np.asarray(tiles.X), probabilities, best) if isinstance(model, RidgeRegressor) else None
     drawn = stored.drawn
     return SlidePrediction(
         tissue=tissue,
@@ -124,6 +128,10 @@ def predict_slide(
         heat_gene=best if heat is not None else None,
         heat=heat,
     )
+
+
+def _by_regressor(recoverable: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(str(name), rows) for name, rows in recoverable.groupby("regressor", sort=False)]
 
 
 def _cluster_of(
@@ -156,9 +164,7 @@ def _gene_table(
             "cluster_average": average.reindex(list(model.genes)).to_numpy(dtype=np.float64),
         }
     )
-    known = recoverable.set_index("gene")[["r2_within", "recoverable"]]
-    table = table.join(known, on="gene")
-    return table.sort_values(["recoverable", "r2_within"], ascending=False, kind="stable").reset_index(drop=True)
+    return table.merge(recoverable[["gene", "r2_within", "recoverable", "regressor"]], on="gene")
 
 
 def _heat(model: RidgeRegressor, tiles: NDArray[Any], probabilities: pd.Series, gene: str) -> Floats:
