@@ -81,9 +81,10 @@ def test_schedule_and_sensor_are_off_by_default(definitions: dg.Definitions) -> 
 
 def test_the_schedule_asks_for_every_tissue_once_a_night(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("tiny_nightly_tissues")
-    requests = schedule.evaluate_tick(
-        dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 2, tzinfo=UTC))
-    ).run_requests
+    night = datetime(2026, 1, 2, tzinfo=UTC)
+    repository = definitions.get_repository_def()
+    context = dg.build_schedule_context(scheduled_execution_time=night, repository_def=repository)
+    requests = schedule.evaluate_tick(context).run_requests
     assert [r.partition_key for r in requests or []] == list(load_study("tiny").selection.tissues)
     assert len({r.run_key for r in requests or []}) == len(requests or [])
 

@@ -35,5 +35,5 @@ def test_columns_of_numbers_become_numbers() -> None:
 
 
 def test_slides_of_one_sample_must_be_of_one_donor() -> None:
-    with pytest.raises(CohortError, match="sample a .*007 and 008"):
+    with pytest.raises(CohortError, match=r"sample a .*007 and 008"):
         sample_table(slides(donor=["007", "008", "008"]), SPLIT)
