@@ -136,6 +136,7 @@ def _prediction(assets: StudyAssets) -> Any:
             "incoming_slide": assets.one("incoming_slide"),
             "incoming_tiles": assets.one("incoming_tiles"),
             "incoming_embedding": assets.one("incoming_embedding"),
+            "slide_embeddings": assets.one("slide_embeddings"),
             "slide_projection": assets.one("slide_projection"),
             "gene_regressors": assets.every("gene_regressors"),
             "recoverable_genes": assets.one("recoverable_genes"),
@@ -151,6 +152,7 @@ def _prediction(assets: StudyAssets) -> Any:
         incoming_slide: Incoming,
         incoming_tiles: TileSet,
         incoming_embedding: Matrix,
+        slide_embeddings: Matrix,
         slide_projection: Matrix,
         gene_regressors: dict[str, CrossValidation],
         recoverable_genes: Table,
@@ -173,6 +175,7 @@ def _prediction(assets: StudyAssets) -> Any:
         )
         prediction = predict_slide(
             incoming_embedding,
+            slide_embeddings,
             slide_projection,
             gene_regressors,
             recoverable_genes,

@@ -179,19 +179,29 @@ def test_the_cluster_average_of_a_fold_does_not_use_its_expression():
     assert np.array_equal(before[rows["folds"] == 1], after[rows["folds"] == 1])
 
 
-def test_a_sample_far_from_training_is_unlike_it_and_one_among_it_is_not():
-    rng = np.random.default_rng(0)
-    tissues = np.repeat(["a", "b"], 40)
-    train = np.where(tissues[:, None] == "a", 0, 8) + rng.normal(size=(80, 6))
-    near, far = (
-        distance_to_training(train, tissues, train[3] + 0.1),
-        distance_to_training(train, tissues, np.full(6, 4)),
-    )
+def test_a_sample_in_another_direction_is_unlike_training_and_a_neighbour_is_not():
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(3, 40)) * 2
+    train = centres[np.arange(60) % 3] + rng.normal(size=(60, 40)) * 0.5
+    near = distance_to_training(train, train[3] + rng.normal(size=40) * 0.3)
+    far = distance_to_training(train, rng.normal(size=40) * 2)
     assert not near.unlike and far.unlike
-    distance, percentile, threshold = far
-    assert percentile == 100 and distance > threshold
-    scaled = distance_to_training(train * 7, tissues, np.full(6, 28))
-    assert np.isclose(scaled.distance, distance)
+    assert far.percentile == 100 and far.distance > far.threshold
+
+
+def test_what_is_new_may_lie_where_training_does_not_vary():
+    rng = np.random.default_rng(4)
+    train = np.zeros((50, 30))
+    train[:, :10] = 3 + rng.normal(size=(50, 10))
+    new = train[0].copy()
+    new[20:] = 3
+    assert distance_to_training(train, new).unlike
+
+
+def test_novelty_does_not_depend_on_the_length_of_embeddings():
+    train = np.random.default_rng(5).normal(size=(20, 6)) + 1
+    one, other = distance_to_training(train, train[0] * 2), distance_to_training(train * 7, train[0])
+    assert np.isclose(one.distance, other.distance) and np.isclose(one.threshold, other.threshold)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))

@@ -63,6 +63,7 @@ class SlidePrediction:
 
 def predict_slide(
     tiles: AnnData,
+    slides: AnnData,
     slide_projection: AnnData,
     regressors: Mapping[str, CrossValidation],
     recoverable: pd.DataFrame,
@@ -76,6 +77,8 @@ def predict_slide(
     ----------
     tiles
         Embeddings and log-probabilities of the slide's tiles, by the study's selected network.
+    slides
+        Embeddings of the study's slides; the new one is compared with those that are not locked.
     slide_projection
         The study's slides on principal components and in their pictures.
     regressors
@@ -103,7 +106,8 @@ def predict_slide(
     stored = Projection.from_adata(slide_projection)
     pcs = stored.scores(vector)
     training = (slide_projection.obs["side"].astype(str) == "train").to_numpy()
-    novelty = distance_to_training(stored.pca[training], slide_projection.obs["tissue"][training], pcs[0])
+    known = (slides.obs["side"].astype(str) != "test").to_numpy()
+    novelty = distance_to_training(np.asarray(slides.X)[known], vector[0])
     number = _cluster_of(pcs, stored.pca, clusters, training)
     served = [
         _gene_table(regressors[name].model, vector, probabilities, rows, cluster_expression, number)
