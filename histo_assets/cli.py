@@ -265,23 +265,12 @@ def _print_due(study: Study, instance: dg.DagsterInstance, select: list[str] | N
 
 
 def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> None:
-    import dagster as dg
-
-    from histo_assets.defs.whole_study import QUIET, failure_of
+    from histo_assets.defs.whole_study import failure_of
 
     _quiet_logs()
     driver = _driver(study, instance)
     instance.add_dynamic_partitions(f"incoming_{study.name}", [key])
-    names = ("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction")
-    ran = dg.materialize(
-        driver.assets,
-        selection=[dg.AssetKey([study.name, name]) for name in names],
-        partition_key=key,
-        instance=instance,
-        resources=driver.resources,
-        run_config=QUIET,
-        raise_on_error=False,
-    )
+    ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key)
     if not ran.success:
         failed = [e for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
         reason = str(failed[0].metadata["found"].value) if failed else failure_of(ran)

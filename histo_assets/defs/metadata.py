@@ -62,10 +62,10 @@ def _cell(value: Any) -> str:
 
 
 def within_budget(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `metadata` without the last pictures where the whole would exceed the event budget."""
+    """Return `metadata`, the preview first, without the last pictures where the whole would exceed the budget."""
     kept: dict[str, Any] = {}
     spent, dropped = 0, []
-    for name, value in metadata.items():
+    for name, value in sorted(metadata.items(), key=lambda item: item[0] != "preview"):
         size = len(value.md_str or "") if isinstance(value, dg.MarkdownMetadataValue) else 200
         if spent + size > EVENT_BUDGET:
             dropped.append(name)

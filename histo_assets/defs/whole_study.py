@@ -64,14 +64,13 @@ class StudyDriver:
     def __init__(self, definitions: dg.Definitions, study: Study, instance: dg.DagsterInstance) -> None:
         self.study = study
         self.instance = instance
-        self.assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition | dg.SourceAsset)]
-        self.resources = dict(definitions.resources or {})
+        self.sources = [asset for asset in definitions.assets or [] if isinstance(asset, dg.SourceAsset)]
+        self.job = definitions.resolve_implicit_global_asset_job_def()
         self.graph = definitions.resolve_asset_graph()
 
     def observe_sources(self) -> None:
         """Look at the cohort's files anew, so that a changed file makes stale what was made from it."""
-        sources = [asset for asset in self.assets if isinstance(asset, dg.SourceAsset)]
-        observe(sources, instance=self.instance, run_config=QUIET)
+        observe(self.sources, instance=self.instance, run_config=QUIET)
 
     def stages(self, select: Sequence[str] | None = None) -> list[Stage]:
         """Return the stages of the study in order; `select` keeps the named assets (incoming slides apart)."""
@@ -164,18 +163,20 @@ class StudyDriver:
             outcome.done.append(work)
             say(f"{label} {work} ({work.reasons[0]}) {took}")
 
-    def _run(self, work: Work) -> tuple[str | None, set[str]]:
-        """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
-        ran = dg.materialize(
-            self.assets,
-            selection=[self._key(name) for name in work.assets],
-            partition_key=work.partition,
+    def run(self, assets: Sequence[str], partition: str | None) -> dg.ExecuteInProcessResult:
+        """Run the named assets of one partition in this process; a failure is in the result, not raised."""
+        return self.job.execute_in_process(
+            asset_selection=[self._key(name) for name in assets],
+            partition_key=partition,
             instance=self.instance,
-            resources=self.resources,
             run_config=QUIET,
             raise_on_error=False,
             tags={"histo_assets/driver": "whole_study"},
         )
+
+    def _run(self, work: Work) -> tuple[str | None, set[str]]:
+        """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
+        ran = self.run(work.assets, work.partition)
         made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
         return None if ran.success else failure_of(ran), made
 
