@@ -71,8 +71,8 @@ def make_study(name: str, folder: Path) -> FinishedStudy:
     return run_study(study, folder)
 
 
-def run_study(study: Any, folder: Path) -> FinishedStudy:
-    """Bring a study up to date in an instance and a storage of its own below `folder`."""
+def run_study(study: Any, folder: Path, select: list[str] | None = None) -> FinishedStudy:
+    """Bring a study (or some of its assets) up to date in an instance and a storage of its own below `folder`."""
     import dagster as dg
 
     from histo_assets.definitions import build_definitions
@@ -85,7 +85,7 @@ def run_study(study: Any, folder: Path) -> FinishedStudy:
     instance = dg.DagsterInstance.from_config(str(home))
     said: list[str] = []
     driver = StudyDriver(build_definitions(study, str(folder / "data")), study, instance)
-    outcome = driver.bring_up_to_date(said.append)
+    outcome = driver.bring_up_to_date(said.append, select)
     return FinishedStudy(study, folder, instance, outcome, said)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from histo_assets.studies.study import Study
@@ -64,6 +66,23 @@ def test_another_threshold_of_the_projection_touches_only_projections(tiny: Fini
         "joint_projection",
         "study_report",
     }
+
+
+def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: FinishedStudy, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gct"
+    samples = list(tiny.load("expression_matrix").obs_names)
+    bad.write_text(
+        "#1.2\n1\t2\nName\tDescription\t" + "\t".join(samples) + "\nENSG1.1\tABC\tx" + "\t1" * len(samples[1:]) + "\n"
+    )
+    expression = tiny.study.expression.model_copy(update={"file": str(bad)})
+    outcome = tiny.driver(edited(tiny.study, expression=expression)).bring_up_to_date(
+        lambda text: None, ["expression_matrix", "training_set"], force=True
+    )
+    [(work, problem)] = outcome.failed
+    assert work.assets == ("expression_matrix",)
+    assert "bad.gct" in problem and "line 4" in problem and "\n" not in problem
+    assert not outcome.blocked
+    assert due(tiny) == {}
 
 
 def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -> None:

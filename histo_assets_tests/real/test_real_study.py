@@ -61,6 +61,51 @@ def test_the_report_is_one_page_with_pictures(real: FinishedStudy) -> None:
     assert 'src="http' not in page
 
 
+def test_the_real_kidney_matrix_passes_through_the_asset(real_data: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    from histo_assets.studies.study import load_study
+
+    study = tmp_path / "kidney.yaml"
+    study.write_text(
+        f"""
+extends: gtex
+name: kidney
+cohort:
+  manifest: {real_data}/gtex/GTExPortal.csv
+  rna_samples: {real_data}/gtex/GTEx_Analysis_v8_RNAseq_samples.txt
+expression: {{file: {real_data}/expression/kidney_medulla_v8_tpm.gct}}
+selection: {{tissues: [kidney_medulla]}}
+split: {{test_share: 0, folds: 2}}
+"""
+    )
+    wanted = ["slide_manifest", "slide_pairs", "selected_slides", "donor_split", "expression_matrix"]
+    made = run_study(load_study(study), tmp_path, wanted)
+    assert made.outcome.success, made.outcome.failed
+    assert len(made.load("slide_pairs")) == 13797
+    matrix = made.load("expression_matrix")
+    tpm = pd.read_csv(real_data / "expression" / "kidney_medulla_v8_tpm.gct", sep="\t", skiprows=2).set_index("Name")
+    expected = np.log2(1 + tpm.loc[list(matrix.var["gene_id"]), list(matrix.obs_names)]).T
+    np.testing.assert_allclose(matrix.X, expected, rtol=1e-5, atol=1e-6)
+    assert matrix.n_obs == 4 and matrix.n_vars > 5000
+    made.instance.dispose()
+
+
+def test_the_posts_cohort_is_counted_by_plan(real_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "gtex").mkdir()
+    for source in (real_data / "gtex").iterdir():
+        (tmp_path / "gtex" / source.name).symlink_to(source)
+    environment = {**os.environ, "HISTO_COHORTS": str(tmp_path), "HISTO_STORAGE": str(tmp_path / "data")}
+    environment["DAGSTER_HOME"] = str(tmp_path / "home")
+    command = [sys.executable, "-m", "histo_assets", "plan", "--study", "gtex_post", "--json"]
+    ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    plan = json.loads(ran.stdout)
+    assert (plan["pairs"], plan["pair_donors"]) == (13797, 940)
+    assert (plan["slides"], plan["donors"], plan["tissues"], plan["tiles"]) == (1803, 301, 40, 200_000)
+    assert any("slides are not in" in sentence for sentence in plan["missing"])
+
+
 def test_slides_of_a_tissue_never_seen_are_flagged_as_that(real: FinishedStudy, real_data: Path) -> None:
     environment = {**real.environment, "HISTO_STUDY": str(real.cohort / "real.yaml")}
     flagged = {}
