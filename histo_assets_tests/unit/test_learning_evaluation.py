@@ -19,7 +19,6 @@ from histo_assets.core.learning.evaluation import (
     classification_figures,
     confusion,
     evaluate_tiles,
-    recall_by,
     slide_predictions,
 )
 from histo_assets_tests.unit.learning_cohort import TISSUES, experiment, learning, tile_index, training_set
@@ -123,13 +122,6 @@ def test_the_confusion_matrix_has_the_truth_in_rows() -> None:
     counts = confusion(predictions(["skin", "skin"], ["liver", "skin"], ["a", "b"]), TISSUES)
     assert counts.loc["skin", "liver"] == 1 and counts.loc["liver", "skin"] == 0
     assert counts.index.name == "tissue" and counts.columns.name == "predicted"
-
-
-def test_recall_is_told_apart_by_sex() -> None:
-    table = predictions(["skin"] * 4, ["skin", "skin", "liver", "liver"], list("abcd"))
-    by_sex = recall_by(table.assign(sex=["female", "female", "male", "male"]), "sex").set_index("sex")
-    assert by_sex["recall"].to_dict() == {"female": 1.0, "male": 0.0}
-    assert by_sex["mistaken_for"].to_dict() == {"female": "", "male": "liver"}
 
 
 def test_a_tissue_without_a_score_is_refused_by_name() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from histo_assets.core.figures import prediction as figures
 from histo_assets.core.figures.page import Paragraph, PictureBlock, Section, TableBlock, render_page
-from histo_assets.core.figures.projection import scatter
+from histo_assets.core.figures.projection import two_scatters
 from histo_assets.core.figures.style import png
 from histo_assets.core.files import Bundle
 
@@ -38,6 +38,8 @@ class Prediction(Protocol):
     def unlike_training(self) -> bool: ...  # noqa: D102
     @property
     def umap(self) -> np.ndarray[Any, Any]: ...  # noqa: D102
+    @property
+    def tsne(self) -> np.ndarray[Any, Any]: ...  # noqa: D102
     @property
     def tiles(self) -> pd.DataFrame: ...  # noqa: D102
     @property
@@ -105,11 +107,12 @@ def _pictures(
     drawn = slide_projection.obs["drawn"].to_numpy(dtype=bool)
     shown = prediction.probabilities.sort_values(ascending=False).head(10)
     top = prediction.genes.head(20)
-    among = scatter(
+    among = two_scatters(
         slide_projection.obsm["X_umap"][drawn],
+        slide_projection.obsm["X_tsne"][drawn],
         tissues[drawn],
-        "Among the study's slides (UMAP)",
-        marked=prediction.umap,
+        "Among the study's slides",
+        marked={"UMAP": prediction.umap, "t-SNE": prediction.tsne},
         marked_name="new slide",
     )
     genes = figures.top_genes_figure(list(top["gene"]), top["predicted"].to_numpy(), top["tissue_mean"].to_numpy())

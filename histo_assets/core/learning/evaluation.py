@@ -157,22 +157,6 @@ def confusion(table: pd.DataFrame, tissues: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def recall_by(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the recall of each tissue for each value of `column` (sex, say), by side.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns side, tissue, `column`, recall, n, mistaken_for (the commonest wrong answer or '').
-    """
-    rows = []
-    for (side, tissue, value), part in table.groupby(["side", "tissue", column], sort=True):
-        wrong = part.loc[part["predicted"] != tissue, "predicted"]
-        commonest = wrong.value_counts().sort_index().idxmax() if len(wrong) else ""
-        rows.append((side, tissue, value, 1 - len(wrong) / len(part), len(part), commonest))
-    return pd.DataFrame(rows, columns=["side", "tissue", column, "recall", "n", "mistaken_for"])
-
-
 def _score_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column.startswith("p_")]
 

@@ -16,7 +16,7 @@ from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation
 from histo_assets.core.prediction.novelty import distance_to_training
 from histo_assets.core.prediction.regressors import GeneRegressor, RidgeRegressor, tile_contributions
-from histo_assets.core.projection.place import umap_positions
+from histo_assets.core.projection.place import place
 from histo_assets.core.projection.project import Projection
 from histo_assets.core.projection.settings import ProjectionSettings
 
@@ -40,8 +40,8 @@ class SlidePrediction:
         first, then by r2_within.
     novelty_percentile
         Share, in per cent, of training slides that lie nearer to their neighbours than this one does.
-    umap
-        (2,), the slide's place in the study's picture of slides.
+    umap, tsne
+        (1, 2), the slide's place in the study's pictures of slides.
     tiles
         x, y, size (level-0 pixels) and the probability of the predicted tissue, a row a tile.
     heat_gene, heat
@@ -56,6 +56,7 @@ class SlidePrediction:
     novelty_percentile: float
     unlike_training: bool
     umap: NDArray[np.float32]
+    tsne: Floats
     tiles: pd.DataFrame
     heat_gene: str | None
     heat: Floats | None
@@ -104,7 +105,7 @@ def predict_slide(
     probabilities = pd.Series(np.exp(scores[0].astype(np.float64)), index=labels)
     tissue = str(probabilities.idxmax())
     stored = Projection.from_adata(slide_projection)
-    pcs = stored.scores(vector)
+    pcs, umap, tsne = place(stored, vector, settings)
     training = (slide_projection.obs["side"].astype(str) == "train").to_numpy()
     known = (slides.obs["side"].astype(str) != "test").to_numpy()
     novelty = distance_to_training(np.asarray(slides.X)[known], vector[0])
@@ -118,7 +119,6 @@ def predict_slide(
     best = str(genes["gene"].iloc[0])
     model = regressors[str(genes["regressor"].iloc[0])].model
     heat = _heat(model, np.asarray(tiles.X), probabilities, best) if isinstance(model, RidgeRegressor) else None
-    drawn = stored.drawn
     return SlidePrediction(
         tissue=tissue,
         probability=float(probabilities[tissue]),
@@ -127,7 +127,8 @@ def predict_slide(
         cluster=str(cluster_expression.obs["name"].iloc[number]),
         novelty_percentile=novelty.percentile,
         unlike_training=novelty.unlike,
-        umap=umap_positions(stored.pca[drawn], stored.umap[drawn], pcs, settings)[0],
+        umap=umap,
+        tsne=tsne,
         tiles=_tile_table(tiles, labels.index(tissue)),
         heat_gene=best if heat is not None else None,
         heat=heat,

@@ -1,0 +1,173 @@
+"""What a command needs of this machine: the study, its environment, the Dagster instance, the storage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from histo_assets.defs.whole_study import StudyDriver
+    from histo_assets.storage.layout import StudyStorage
+    from histo_assets.studies.study import Study
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def open_study(name: str | None) -> Study:
+    """Return the study, with the environment that everything launched from here needs."""
+    from histo_assets.studies.study import StudyError, cohorts_root, load_study
+
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster").absolute()))
+    os.environ.setdefault("HISTO_STORAGE", str(Path("data").absolute()))
+    os.environ.setdefault("HISTO_COHORTS", str(cohorts_root()))
+    try:
+        study = load_study(name)
+    except StudyError as error:
+        stop(str(error))
+    os.environ["HISTO_STUDY"] = os.fspath(name) if name else os.environ.get("HISTO_STUDY", study.name)
+    return study
+
+
+@contextmanager
+def dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """Yield the Dagster instance of DAGSTER_HOME, set up once with telemetry off."""
+    home = Path(os.environ["DAGSTER_HOME"])
+    if not (home / "dagster.yaml").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(__file__).parent / "defs" / "instance.yaml", home / "dagster.yaml")
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def write_missing_cohort(study: Study, quiet: bool = False) -> None:
+    """Write the study's generated cohort where it is not there yet."""
+    if study.synthetic is None:
+        return
+    from histo_assets.demo.cohort import is_written, write_cohort
+
+    folder = Path(study.resolve(study.cohort.manifest)).parent
+    if is_written(study.synthetic, folder):
+        return
+    tell = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
+    if not quiet:
+        console.print(f"Writing the cohort of study [bold]{study.name}[/] to {folder}")
+    write_cohort(study.synthetic, folder, tell)
+
+
+def driver_of(study: Study, instance: dg.DagsterInstance) -> StudyDriver:
+    """Return the driver of a study."""
+    from histo_assets.definitions import build_definitions
+    from histo_assets.defs.whole_study import StudyDriver
+
+    return StudyDriver(build_definitions(study), study, instance)
+
+
+def check_names(driver: StudyDriver, select: list[str] | None, partition: str | None) -> None:
+    """Stop where `select` or `partition` names nothing of the study."""
+    stages = driver.stages()
+    names = {name for stage in stages for name in stage.assets}
+    unknown = sorted(set(select or ()) - names)
+    if unknown:
+        stop(f"study {driver.study.name} has no asset {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+    keys = {key for stage in stages for key in stage.partitions if key}
+    if partition is not None and partition not in keys:
+        stop(f"study {driver.study.name} has no partition {partition!r}; it has {', '.join(sorted(keys))}")
+
+
+def storage_of(study: Study) -> StudyStorage:
+    """Return the storage of a study."""
+    from histo_assets.definitions import storage_root
+    from histo_assets.storage.layout import StudyStorage
+
+    return StudyStorage(f"{storage_root()}/{study.name}")
+
+
+def folder_of(study: Study, asset: str, partition: str | None = None) -> Path:
+    """Return the local folder with the files of an asset's current version."""
+    from histo_assets.storage.layout import Artefact
+
+    storage = storage_of(study)
+    artefact = Artefact(asset, partition)
+    return storage.fetch(artefact, storage.require(artefact)) / "files"
+
+
+def known_partitions(study: Study) -> dict[str, set[str]]:
+    """Return asset -> partition keys that the study has."""
+    from histo_assets.definitions import build_definitions
+
+    graph = build_definitions(study).resolve_asset_graph()
+    return {
+        key.path[-1]: set(node.partitions_def.get_partition_keys())
+        for key in graph.materializable_asset_keys
+        if (node := graph.get(key)).partitions_def is not None and not key.path[-1].startswith("incoming_")
+    }
+
+
+def shards_in_use(study: Study) -> set[str]:
+    """Return the shards that tile indexes and the training set name, as `<tissue>/<shard>` without suffix."""
+    from histo_assets.storage.formats import read
+    from histo_assets.storage.layout import Artefact
+
+    storage = storage_of(study)
+    used: set[str] = set()
+    for artefact in [Artefact("training_set"), *[Artefact("tiles", tissue) for tissue in study.selection.tissues]]:
+        pointer = storage.pointer(artefact)
+        if pointer is None:
+            continue
+        content = read(pointer.format, storage.fetch(artefact, pointer))
+        rows = content.index if artefact.asset == "tiles" else content
+        named = rows.select("tissue", "shard").unique().iter_rows()
+        used |= {f"{tissue}/{Path(shard).stem}" for tissue, shard in named}
+    return used
+
+
+def left_over(study: Study) -> list[str]:
+    """Return what the storage still holds of partitions that the study no longer has."""
+    from histo_assets.storage.prune import stored_artefacts
+
+    known = known_partitions(study)
+    return [
+        str(artefact)
+        for artefact in stored_artefacts(storage_of(study))
+        if artefact.asset in known and artefact.partition not in known[artefact.asset]
+    ]
+
+
+def report_path(study: Study) -> Path:
+    """Return where the study's page is."""
+    return folder_of(study, "study_report") / "report.html"
+
+
+def quiet_logs() -> None:
+    """Keep what Dagster logs and warns of out of what the command says."""
+    import logging
+    import warnings
+
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="dagster")
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)
+
+
+def stop(sentence: str, code: int = 2) -> NoReturn:
+    """Say in one sentence why the command ends, and end it."""
+    print(f"histo-assets: {sentence}", file=sys.stderr)
+    raise typer.Exit(code)
