@@ -23,8 +23,9 @@ def test_no_gtex_name_occurs_in_the_cohort(diseases: FinishedStudy) -> None:
 
 def test_the_labs_identifiers_are_kept_beside_the_safe_ones(diseases: FinishedStudy) -> None:
     manifest = diseases.load("slide_manifest")
-    assert manifest["original_donor"].str.contains("/").any()
-    assert not manifest["donor"].str.contains("/").any()
+    assert manifest["original_slide"].str.contains("/").all()
+    assert manifest["sample"].str.contains("/").all()
+    assert not manifest[["slide", "donor"]].apply(lambda names: names.str.contains("[/ ]")).any(axis=None)
     assert {"site", "stage"} <= set(manifest.columns)
 
 
