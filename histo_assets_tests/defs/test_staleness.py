@@ -82,6 +82,7 @@ def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: Finish
     assert work.assets == ("expression_matrix",)
     assert "bad.gct" in problem and "line 4" in problem and "\n" not in problem
     assert not outcome.blocked
+    tiny.driver().observe_sources()
     assert due(tiny) == {}
 
 
