@@ -22,6 +22,7 @@ from histo_assets.local import (
     driver_of,
     known_partitions,
     left_over,
+    live_progress,
     open_study,
     quiet_logs,
     report_path,
@@ -186,7 +187,8 @@ def _materialize(study: Study, select: list[str] | None, partition: str | None, 
     with dagster_instance() as instance:
         driver = driver_of(study, instance)
         check_names(driver, select, partition)
-        outcome: Outcome = driver.bring_up_to_date(say, select, partition, force)
+        with live_progress():
+            outcome: Outcome = driver.bring_up_to_date(say, select, partition, force)
     if not outcome.done and outcome.success:
         console.print(f"Study {study.name} is up to date.")
     if outcome.success:
@@ -215,8 +217,7 @@ def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> Non
     quiet_logs()
     driver = driver_of(study, instance)
     instance.add_dynamic_partitions(f"incoming_{study.name}", [key])
-    ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key)
+    with live_progress():
+        ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key)
     if not ran.success:
-        failed = [e for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
-        reason = str(failed[0].metadata["found"].value) if failed else failure_of(ran)
-        stop(f"{key}: {reason}", code=1)
+        stop(f"{key}: {failure_of(ran)}", code=1)

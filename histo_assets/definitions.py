@@ -13,6 +13,7 @@ import dagster as dg
 
 from histo_assets.defs import automation, cohort, embeddings, expression, incoming, integration, model, report, slides
 from histo_assets.defs import tiles as tiling
+from histo_assets.defs.progress import progress_logger
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.storage.io_managers import StorageResource, build_io_managers
 from histo_assets.studies.study import Study, load_study
@@ -50,6 +51,7 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
             sensors=sensors,
             resources={**build_io_managers(root), "storage": StorageResource(root=root)},
             executor=dg.in_process_executor,
+            loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         )
 
 

@@ -162,6 +162,20 @@ def quiet_logs() -> None:
     warnings.filterwarnings("ignore", module="dagster")
 
 
+@contextmanager
+def live_progress() -> Iterator[None]:
+    """Show, in one line that changes, what the running step says of itself; nothing where nobody looks."""
+    from rich.markup import escape
+
+    from histo_assets.defs.progress import listening
+
+    if not console.is_terminal:
+        yield
+        return
+    with console.status("starting") as status, listening(lambda line: status.update(escape(line[: console.width - 4]))):
+        yield
+
+
 def say(text: str) -> None:
     """Print a line as it is."""
     console.print(text, markup=False)

@@ -17,10 +17,12 @@ from dagster._core.definitions.observe import observe
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.loader import LoadingContextForTest
 
+from histo_assets.defs.progress import announce
 from histo_assets.studies.study import Study
 
 Say = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+LISTENED_TO = {"loggers": {**QUIET["loggers"], "progress": {}}}
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,11 @@ class StudyDriver:
         partition: str | None = None,
         force: bool = False,
     ) -> Outcome:
-        """Make everything that is missing or stale, in order; `force` makes the selected even when fresh."""
+        """Make everything that is missing or stale, in order; `force` makes the selected even when fresh.
+
+        `say` gets a line for every run that ended. What runs say meanwhile reaches whoever listens
+        (`progress.listening`), first of all the line that the run begins.
+        """
         outcome = Outcome()
         self.observe_sources()
         stages = _up_to(self.stages(select), partition)
@@ -151,6 +157,7 @@ class StudyDriver:
             if not free:
                 return
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
+            announce(f"{label} {work}")
             started = time.monotonic()
             problem, made = self._run(work)
             took = f"{time.monotonic() - started:.1f} s"
@@ -169,7 +176,7 @@ class StudyDriver:
             asset_selection=[self._key(name) for name in assets],
             partition_key=partition,
             instance=self.instance,
-            run_config=QUIET,
+            run_config=LISTENED_TO,
             raise_on_error=False,
             tags={"histo_assets/driver": "whole_study"},
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def thumbnails(slides: pd.DataFrame, settings: SlideSettings, max_px: int, most:
     Only slides whose every storage tile is checked are opened; slideio's other readers may end the process.
     """
     checked = slides[(slides["integrity"] == "checked") & slides["quarantined"].isna()].head(most)
-    found = {row["slide"]: _thumbnail(row["path"], max_px) for row in checked.to_dict("records")}
+    found = {row["slide"]: _thumbnail(row, settings, max_px) for row in checked.to_dict("records")}
     return {slide: jpeg for slide, jpeg in found.items() if jpeg is not None}
 
 
@@ -117,11 +117,11 @@ def _record(
     return inspect_slide(path, settings, slide)
 
 
-def _thumbnail(path: str, max_px: int) -> bytes | None:
+def _thumbnail(record: dict[Hashable, Any], settings: SlideSettings, max_px: int) -> bytes | None:
     import simplejpeg
 
     try:
-        with open_slide(path) as slide:
+        with open_slide(record["path"], settings, record["slide"]) as slide:
             return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(slide.thumbnail(max_px)), 85, "RGB", "420"))
     except (SlideError, OSError):
         return None
