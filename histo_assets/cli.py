@@ -1,4 +1,4 @@
-"""The command `histo-assets`: demo, materialize, ui, plan, predict, prune.
+"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, prune.
 
 Belongs here: reading arguments, setting the environment up, printing. Does not: anything that a
 Dagster run or a test would need as well.
@@ -33,6 +33,7 @@ from histo_assets.local import (
     write_missing_cohort,
 )
 from histo_assets.printed import print_plan, print_prediction
+from histo_assets.single import tile
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -169,6 +170,9 @@ def ui(
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
     console.print(f"Dagster UI of study [bold]{loaded.name}[/] on [bold]http://127.0.0.1:{port}[/], Ctrl+C ends it")
     raise typer.Exit(subprocess.call([*arguments, "-m", "histo_assets.definitions"]))
+
+
+app.command()(tile)
 
 
 def main() -> None:

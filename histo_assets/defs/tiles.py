@@ -32,7 +32,7 @@ def build(assets: StudyAssets) -> list[Any]:
     )
     def tiles(context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table) -> dg.MaterializeResult:
         """Balanced, quality-filtered JPEG tiles of one tissue: a shard a slide, an index, the funnel of rejections."""
-        from histo_assets.core.figures.slides import funnel_figure, image_grid, jpeg_size_figure
+        from histo_assets.core.figures.slides import tile_pictures
         from histo_assets.core.tiling.pictures import contact_sheet
         from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
@@ -52,8 +52,15 @@ def build(assets: StudyAssets) -> list[Any]:
         wanted = study.tiling.tiles_per_tissue or study.tiling.tiles_per_slide * len(funnel)
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
-        examples = tile_set.rejected_examples()
-        sizes = jpeg_size_figure(index, quality.min_jpeg_bytes_per_pixel, study.tiling.tile_px)
+        pictures = tile_pictures(
+            index,
+            funnel,
+            tile_set.previews,
+            tile_set.rejected_examples(),
+            sheet,
+            quality.min_jpeg_bytes_per_pixel,
+            study.tiling.tile_px,
+        )
         reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
         return result(
             tile_set,
@@ -62,19 +69,10 @@ def build(assets: StudyAssets) -> list[Any]:
                 "slides": slides,
                 "candidates": int(funnel["candidates"].sum()),
                 **{f"rejected_{name}": int(funnel[name].sum()) for name in reasons},
-                "preview": picture(sheet, "tiles"),
-                "chosen": picture(
-                    image_grid(list(tile_set.previews.values())[:12], list(tile_set.previews)[:12], 4, "Chosen tiles"),
-                    "slides with mask and chosen tiles",
-                ),
-                "funnel": picture(funnel_figure(funnel), "rejections by slide"),
-                "jpeg_size": picture(sizes, "JPEG size"),
-                **(
-                    {"thrown_out": picture(image_grid(list(examples.values()), list(examples), 8, "Thrown out"))}
-                    if examples
-                    else {}
-                ),
+                "preview": picture(pictures.pop("tiles"), "tiles"),
+                **{name: picture(image, name) for name, image in pictures.items()},
                 "by_slide": dg.MetadataValue.md(markdown_table(funnel)),
+                "storage_tiles_lost": sum(tile_set.lost_storage_tiles.values()),
                 "quarantined_while_tiling": "; ".join(f"{k}: {v}" for k, v in tile_set.quarantined.items()) or "none",
             },
             [

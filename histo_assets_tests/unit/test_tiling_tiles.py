@@ -256,7 +256,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     def full(*paths: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("histo_assets.core.files.shutil.copyfile", full)
+    monkeypatch.setattr("histo_assets.core.tiling.store.os.fsync", full)
     with pytest.raises(TilingError, match=r"tiles of slide a cannot be written .* No space left on device"):
         cut(slides, tmp_path)
     assert files(tmp_path) == {}

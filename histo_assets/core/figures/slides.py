@@ -37,6 +37,7 @@ from histo_assets.core.figures.style import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
     from matplotlib.figure import Figure
 
 REASONS = {
@@ -182,6 +183,44 @@ def jpeg_size_figure(
         axes.scatter(list(limits.values()), list(limits), label="threshold", **look)
         legend(axes, loc="best")
     return figure
+
+
+def tile_pictures(
+    index: pl.DataFrame,
+    funnel: pd.DataFrame,
+    previews: Mapping[str, bytes],
+    rejected: Mapping[str, bytes],
+    sheet: bytes,
+    threshold: float,
+    tile_px: int,
+) -> dict[str, Figure | bytes]:
+    """Return what is to be seen of cut tiles, by name: the same in the UI and of a single slide.
+
+    Parameters
+    ----------
+    index, funnel
+        Those of a `TileSet`.
+    previews
+        By slide, a JPEG of it with its tiles outlined; the first twelve are shown.
+    rejected
+        By name, small JPEGs of rejected tiles.
+    sheet
+        A JPEG contact sheet of kept tiles.
+    threshold
+        The least JPEG bytes per pixel.
+    tile_px
+        Side of a tile.
+    """
+    first = dict(list(previews.items())[:12])
+    pictures: dict[str, Figure | bytes] = {
+        "tiles": sheet,
+        "chosen": image_grid(list(first.values()), list(first), min(4, max(1, len(first))), "Tissue and chosen tiles"),
+        "rejections": funnel_figure(funnel),
+        "jpeg_size": jpeg_size_figure(index, threshold, tile_px),
+    }
+    if rejected:
+        pictures["thrown_out"] = image_grid(list(rejected.values()), list(rejected), 8, "Thrown out")
+    return pictures
 
 
 def image_grid(

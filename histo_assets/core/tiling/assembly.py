@@ -48,18 +48,20 @@ def tile_set_of(
         rows.append(chosen)
         previews[slide] = _preview(jobs[slide], cut, chosen)
     index = pl.concat(rows) if rows else pl.DataFrame(schema=INDEX_SCHEMA)
+    whole = [cut for cut in cuts.values() if not isinstance(cut, str)]
     reasons = {slide: cut if isinstance(cut, str) else cut.quarantined for slide, cut in cuts.items()}
     wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
     return TileSet(
         index=index,
-        funnel=_funnel([cut for cut in cuts.values() if not isinstance(cut, str)], counts, settings),
+        funnel=_funnel(whole, counts, settings),
         tissue=tissue,
         parameters=settings_digest(settings, slide_settings.max_lost_share),
         shard_root=str(shard_root),
         quarantined={slide: reason for slide, reason in reasons.items() if reason},
         complete=len(index) >= wanted,
         previews=previews,
-        rejected=_examples([cut for cut in cuts.values() if not isinstance(cut, str)]),
+        rejected=_examples(whole),
+        lost_storage_tiles={cut.slide: cut.lost_storage_tiles for cut in whole if cut.lost_storage_tiles},
     )
 
 

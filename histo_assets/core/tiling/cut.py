@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ REVISION = 1
 EXAMPLES = 2
 EXAMPLE_PX = 96
 _THUMBNAIL_PX = 448
-_BATCH = 384
+_IN_MEMORY = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,15 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
 
 def _cut_and_published(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore) -> SlideCut:
     with (
-        tempfile.TemporaryDirectory(prefix="histo-shard-") as scratch,
+        store.draft(".tar") as shard,
+        store.draft(".json") as sidecar,
         open_slide(job.path, job.slides, job.slide) as slide,
     ):
-        local = Path(scratch) / "shard.tar"
-        with shard_writer(local) as writer:
+        with shard_writer(shard) as writer:
             cut = _cut(job, slide, wanted, earlier, store, writer)
         if cut.good:
-            cut = replace(cut, shard_bytes=local.stat().st_size)
-            store.publish(local, f"{cut.name}.tar")
-        sidecar = Path(scratch) / "sidecar.json"
+            cut = replace(cut, shard_bytes=shard.stat().st_size)
+            store.publish(shard, f"{cut.name}.tar")
         sidecar.write_text(cut.to_json(), encoding="utf-8")
         store.publish(sidecar, f"{cut.name}.json")
     return cut
@@ -134,10 +133,8 @@ def _cut(
     examples = dict(earlier.examples) if earlier else {}
     good = sum(not candidate.reason for candidate in looked)
     while good < wanted and len(looked) < len(order):
-        ahead = min(wanted - good, _BATCH)
-        batch = order[len(looked) : len(looked) + ahead]
-        found = _look(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples)
-        for candidate, jpeg in found:
+        batch = order[len(looked) : len(looked) + wanted - good]
+        for candidate, jpeg in _look(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples):
             looked.append(_stored(job.slide, candidate, jpeg, writer))
             good += not candidate.reason
     return SlideCut(
@@ -192,25 +189,39 @@ def _candidate_shares(job: SlideJob, mask: np.ndarray[Any, Any]) -> dict[tuple[i
 
 def _look(
     job: SlideJob, slide: Slide, batch: Sequence[tuple[int, int, float]], examples: dict[str, bytes]
-) -> list[tuple[Looked, bytes]]:
-    """Return the candidates of `batch` with their verdicts and JPEGs, read in raster order for the cache's sake."""
+) -> Iterator[tuple[Looked, bytes]]:
+    """Yield the candidates of `batch`, in its order, with their verdicts and JPEGs.
+
+    They are read in raster order, so that a storage tile that several of them share is decoded once;
+    the JPEGs wait in a file where they are many.
+    """
     tiling = job.tiling
     thresholds = tiling.quality.for_tissue(job.tissue)
-    found: dict[tuple[int, int], tuple[Looked, bytes]] = {}
-    for x, y, share in sorted(batch, key=lambda candidate: (candidate[1], candidate[0])):
-        pixels, lost = slide.read_with_losses(x, y, tiling.tile_px, tiling.tile_px, tiling.mpp)
-        jpeg = encoded(pixels, tiling.jpeg_quality)
-        quality = tile_quality(pixels, len(jpeg), share)
-        reason = "lost" if lost else judge(quality, thresholds)
-        found[x, y] = Looked(x, y, reason or "", quality), jpeg
-    for x, y, _ in batch:
-        reason, jpeg = found[x, y][0].reason, found[x, y][1]
-        for number in range(1, EXAMPLES + 1):
-            name = f"{reason}_{job.slide}_{number}"
-            if reason and name not in examples:
-                examples[name] = encoded(shrunk(decoded(jpeg), EXAMPLE_PX), 80)
-                break
-    return [found[x, y] for x, y, _ in batch]
+    found: dict[tuple[int, int], tuple[Looked, int, int]] = {}
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+        for x, y, share in sorted(batch, key=lambda candidate: (candidate[1], candidate[0])):
+            pixels, lost = slide.read_with_losses(x, y, tiling.tile_px, tiling.tile_px, tiling.mpp)
+            jpeg = encoded(pixels, tiling.jpeg_quality)
+            quality = tile_quality(pixels, len(jpeg), share)
+            reason = "lost" if lost else judge(quality, thresholds)
+            found[x, y] = Looked(x, y, reason or "", quality), spool.tell(), len(jpeg)
+            spool.write(jpeg)
+        for x, y, _ in batch:
+            candidate, offset, length = found[x, y]
+            spool.seek(offset)
+            jpeg = spool.read(length)
+            if candidate.reason:
+                _keep_example(candidate.reason, job.slide, jpeg, examples)
+            yield candidate, jpeg
+
+
+def _keep_example(reason: str, slide: str, jpeg: bytes, examples: dict[str, bytes]) -> None:
+    """Add a rejected tile to the examples, small, while there are few of its reason."""
+    for number in range(1, EXAMPLES + 1):
+        name = f"{reason}_{slide}_{number}"
+        if name not in examples:
+            examples[name] = encoded(shrunk(decoded(jpeg), EXAMPLE_PX), 80)
+            return
 
 
 def _stored(slide: str, candidate: Looked, jpeg: bytes, writer: ShardWriter) -> Looked:

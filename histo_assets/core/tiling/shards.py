@@ -66,6 +66,8 @@ class TileSet:
         By slide, a JPEG of it with the contour of its mask and its tiles outlined.
     rejected
         Small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`.
+    lost_storage_tiles
+        How many storage tiles of a slide did not decode, where there were any.
     """
 
     index: pl.DataFrame
@@ -77,6 +79,7 @@ class TileSet:
     complete: bool
     previews: dict[str, bytes] = field(repr=False)
     rejected: dict[str, bytes] = field(repr=False)
+    lost_storage_tiles: dict[str, int] = field(default_factory=dict)
 
     def jpeg_bytes(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the JPEG of every row of `rows`, which are rows of the index."""
@@ -104,7 +107,7 @@ class TileSet:
             (folder / kind).mkdir(exist_ok=True)
             for name, jpeg in pictures.items():
                 (folder / kind / f"{name}.jpg").write_bytes(jpeg)
-        names = ("tissue", "parameters", "shard_root", "quarantined", "complete")
+        names = ("tissue", "parameters", "shard_root", "quarantined", "complete", "lost_storage_tiles")
         write_json(folder / "tileset.json", {name: getattr(self, name) for name in names})
 
     @classmethod

@@ -8,7 +8,9 @@ a shard without one was left by a process that was killed, and is never used.
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,9 +75,33 @@ class ShardStore:
         """Return the content of the published file `name`, not cached: a sidecar is replaced by a later one."""
         return str((self.folder / name).read_text(encoding="utf-8"))
 
-    def publish(self, local: Path, name: str) -> None:
-        """Publish the finished local file `local` as `name`, whole or not at all."""
-        publish_file(local, self.folder / name)
+    @contextmanager
+    def draft(self, suffix: str) -> Iterator[Path]:
+        """Yield the path of an empty file to write and then `publish`; what is not published is removed.
+
+        It lies beside the shards, so that publishing it is a rename; for an object store in the
+        system's temporary folder. A killed process leaves it behind, under a name that begins with a dot.
+        """
+        folder = None if is_remote(self.folder) else Path(str(self.folder))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(suffix, ".shard-", folder)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def publish(self, draft: Path, name: str) -> None:
+        """Publish the finished draft as `name`, whole or not at all."""
+        target = self.folder / name
+        if is_remote(target):
+            publish_file(draft, target)
+            return
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        os.replace(draft, Path(str(target)))
 
 
 class ShardWriter:
