@@ -53,6 +53,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "folders",
+        revision=2,
         kinds={"slideio", "polars"},
         settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling],
         ins={"incoming_slide": assets.one("incoming_slide")},

@@ -19,6 +19,7 @@ def build(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "folders",
+        revision=2,
         kinds={"slideio", "polars"},
         settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling, study.selection.min_slides],
         ins={"raw_slides": assets.one("raw_slides")},
@@ -53,13 +54,12 @@ def build(assets: StudyAssets) -> list[Any]:
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
         pictures = tile_pictures(
-            index,
+            tile_set.looked,
             funnel,
             tile_set.previews,
             tile_set.rejected_examples(),
             sheet,
             quality.min_jpeg_bytes_per_pixel,
-            study.tiling.tile_px,
         )
         reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
         return result(

@@ -95,7 +95,7 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
         funnel[reason] = rng.integers(0, 30, len(one))
     funnel["good"], funnel["kept"] = 110, 100
     tiles = pd.DataFrame({"tissue": np.repeat(tissues, 60)})
-    tiles["jpeg_bytes"] = rng.normal(40_000, 6_000, len(tiles)).astype(int)
+    tiles["jpeg_bytes"] = rng.normal(0.2, 0.03, len(tiles))
     tiles["side"] = rng.choice(["train", "validation", "test"], len(tiles), p=[0.68, 0.17, 0.15])
     count = 3_000
     maxima, sd = rng.gamma(1.2, 2.5, count), rng.gamma(1.3, 0.35, count)
@@ -223,7 +223,7 @@ def figures_of(t: Tables) -> dict[str, Callable[[], Any]]:
         "split_figure": lambda: cohort.split_figure(t.split, t.pairs),
         "slide_sizes": lambda: slides.slide_sizes(t.raw_slides),
         "funnel_figure": lambda: slides.funnel_figure(t.funnel),
-        "jpeg_size_figure": lambda: slides.jpeg_size_figure(t.index, dict.fromkeys(t.tissues, 28_000.0)),
+        "jpeg_size_figure": lambda: slides.jpeg_size_figure(t.index, dict.fromkeys(t.tissues, 0.14)),
         "image_grid": lambda: slides.image_grid(t.images, [f"slide {n} of the tissue" for n in range(24)], 6, "Tiles"),
         "gene_filter_figure": lambda: expression.gene_filter_figure(t.genes),
         "filter_funnel": lambda: expression.filter_funnel(t.gene_funnel),

@@ -117,7 +117,7 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
         share = counts["kept"] / counts["candidates"].clip(lower=1)
         counts = counts.loc[share.sort_values(kind="stable").index[:_MOST_ROWS]]
         heading += f" (the {_MOST_ROWS} with the smallest share)"
-    figure = new_figure(9.5, height_for(len(counts), each=0.17))
+    figure = new_figure(9.5, height_for(len(counts), each=0.17, least=2.2))
     headline(figure, heading)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.7], sharey=True)
     names = [GTEX[name][0] if name in GTEX else name for name in counts["slide"]]
@@ -142,34 +142,34 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
 
 
 def jpeg_size_figure(
-    index: Any,
-    threshold: float | Mapping[str, float] | None,
-    tile_px: int | None = None,
-    title: str = "Size of the tiles",
+    looked: Any, threshold: float | Mapping[str, float] | None, title: str = "Size of the tiles"
 ) -> Figure:
-    """Return the distribution of the tiles' JPEG sizes, per tissue where there are several, with the threshold.
+    """Return the distribution of JPEG sizes of the tiles that were looked at, with the threshold.
 
-    `index` has `jpeg_bytes` and may have `tissue`. With `tile_px` (side of a tile) sizes and `threshold` (for all,
-    or by tissue key) are bytes per pixel, without it kB and bytes.
+    `looked` has `jpeg_bytes` (bytes per pixel), and may have `tissue`, where there are several a row each, and
+    `reason`, empty for a tile that passed. `threshold` holds for all, or by tissue key.
     """
-    if reason := problem(index, "jpeg_bytes"):
+    if reason := problem(looked, "jpeg_bytes"):
         return message_figure(title, reason)
-    unit, scale = ("bytes per pixel", 1.0) if tile_px else ("kB", 1e-3)
-    size = numbers(index["jpeg_bytes"]) / (tile_px**2 if tile_px else 1000)
-    tissues = np.array(texts(index["tissue"]) if "tissue" in index.columns else [""] * len(size))
+    size = numbers(looked["jpeg_bytes"])
+    tissues = np.array(texts(looked["tissue"]) if "tissue" in looked.columns else [""] * len(size))
     keys = sorted(set(tissues))
     given = {key: threshold.get(key) if isinstance(threshold, Mapping) else threshold for key in keys}
-    limits = {row: scale * limit for row, key in enumerate(keys) if (limit := given[key]) is not None}
+    limits = {row: limit for row, key in enumerate(keys) if (limit := given[key]) is not None}
     several = len(keys) > 1
     figure, axes = new_axes(8.5, height_for(len(keys))) if several else new_axes(8, 3.6)
     median = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else np.nan
     whole = f"{thousands(len(size))} tiles" + (f" of {len(keys)} tissues" if several else "")
-    headline(figure, f"{title}: {whole}, median {median:.2g} {unit}")
+    headline(figure, f"{title}: {whole}, median {median:.2g} bytes per pixel")
     if not several:
-        axes.hist(size[np.isfinite(size)], bins=40, color=ACCENT, edgecolor="white", linewidth=0.3)
-        dress(axes, "", f"JPEG size of a tile, {unit}", "tiles", grid="y")
+        passed = np.array([not name for name in texts(looked["reason"])]) if "reason" in looked.columns else size >= 0
+        parts = {"passed": size[passed & np.isfinite(size)], "rejected": size[~passed & np.isfinite(size)]}
+        axes.hist(
+            list(parts.values()), bins=40, stacked=True, color=[ACCENT, "#e69f00"], label=list(parts), linewidth=0
+        )
+        dress(axes, "", "JPEG size of a tile, bytes per pixel", "tiles looked at", grid="y")
         for limit in limits.values():
-            axes.axvline(limit, color=ALARM, linewidth=1.6, label=f"threshold {limit:.3g} {unit}")
+            axes.axvline(limit, color=ALARM, linewidth=1.6, label=f"threshold {limit:.3g}")
         legend(axes)
         return figure
     groups = [size[(tissues == key) & np.isfinite(size)] for key in keys]
@@ -177,7 +177,7 @@ def jpeg_size_figure(
     look |= {"boxprops": {"facecolor": PALE, "edgecolor": ACCENT}, "medianprops": {"color": ACCENT, "linewidth": 1.6}}
     axes.boxplot(groups, positions=range(len(keys)), orientation="horizontal", **look)
     name_rows(axes, [short_name(key) for key in keys])
-    dress(axes, "", f"JPEG size of a tile, {unit} (box: quartiles, whiskers: 1 to 99 %)", grid="x")
+    dress(axes, "", "JPEG size of a tile, bytes per pixel (box: quartiles, whiskers: 1 to 99 %)", grid="x")
     if limits:
         look = {"marker": "|", "s": 130, "linewidths": 2, "color": ALARM, "zorder": 4}
         axes.scatter(list(limits.values()), list(limits), label="threshold", **look)
@@ -186,19 +186,18 @@ def jpeg_size_figure(
 
 
 def tile_pictures(
-    index: pl.DataFrame,
+    looked: pl.DataFrame,
     funnel: pd.DataFrame,
     previews: Mapping[str, bytes],
     rejected: Mapping[str, bytes],
     sheet: bytes,
     threshold: float,
-    tile_px: int,
 ) -> dict[str, Figure | bytes]:
     """Return what is to be seen of cut tiles, by name: the same in the UI and of a single slide.
 
     Parameters
     ----------
-    index, funnel
+    looked, funnel
         Those of a `TileSet`.
     previews
         By slide, a JPEG of it with its tiles outlined; the first twelve are shown.
@@ -208,15 +207,13 @@ def tile_pictures(
         A JPEG contact sheet of kept tiles.
     threshold
         The least JPEG bytes per pixel.
-    tile_px
-        Side of a tile.
     """
     first = dict(list(previews.items())[:12])
     pictures: dict[str, Figure | bytes] = {
         "tiles": sheet,
         "chosen": image_grid(list(first.values()), list(first), min(4, max(1, len(first))), "Tissue and chosen tiles"),
         "rejections": funnel_figure(funnel),
-        "jpeg_size": jpeg_size_figure(index, threshold, tile_px),
+        "jpeg_size": jpeg_size_figure(looked, threshold),
     }
     if rejected:
         pictures["thrown_out"] = image_grid(list(rejected.values()), list(rejected), 8, "Thrown out")

@@ -61,6 +61,7 @@ def tile_set_of(
         complete=len(index) >= wanted,
         previews=previews,
         rejected=_examples(whole),
+        looked=_looked(whole),
         lost_storage_tiles={cut.slide: cut.lost_storage_tiles for cut in whole if cut.lost_storage_tiles},
     )
 
@@ -112,6 +113,12 @@ def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSet
         )
     columns = ["slide", "candidates", "no_tissue", *REASONS, "good", "kept"]
     return pd.DataFrame(rows, columns=columns).astype({name: "int64" for name in columns[1:]})
+
+
+def _looked(cuts: list[SlideCut]) -> pl.DataFrame:
+    rows = [(cut.slide, looked.reason, looked.quality.jpeg_bytes) for cut in cuts for looked in cut.looked]
+    schema = {"slide": pl.String, "reason": pl.String, "jpeg_bytes": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _preview(job: SlideJob, cut: SlideCut, chosen: pl.DataFrame) -> bytes:

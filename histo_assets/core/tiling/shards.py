@@ -66,6 +66,8 @@ class TileSet:
         By slide, a JPEG of it with the contour of its mask and its tiles outlined.
     rejected
         Small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`.
+    looked
+        One row a tile that was looked at: slide, reason ('' for a good one), jpeg_bytes (bytes per pixel).
     lost_storage_tiles
         How many storage tiles of a slide did not decode, where there were any.
     """
@@ -79,7 +81,8 @@ class TileSet:
     complete: bool
     previews: dict[str, bytes] = field(repr=False)
     rejected: dict[str, bytes] = field(repr=False)
-    lost_storage_tiles: dict[str, int] = field(default_factory=dict)
+    looked: pl.DataFrame = field(repr=False)
+    lost_storage_tiles: dict[str, int]
 
     def jpeg_bytes(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the JPEG of every row of `rows`, which are rows of the index."""
@@ -92,7 +95,8 @@ class TileSet:
     def content_digest(self) -> str:
         """Return a digest of the tiles themselves and what is known of them.
 
-        Where the tiles lie does not count: cutting more of a slide later, for another study, changes nothing.
+        Neither where the tiles lie nor how far a slide was looked at counts: cutting more of it later, for another
+        study, changes nothing.
         """
         rows = self.index.drop("shard", "offset")
         funnel = self.funnel.to_csv(index=False)
@@ -103,6 +107,7 @@ class TileSet:
         folder.mkdir(parents=True, exist_ok=True)
         self.index.write_parquet(folder / "index.parquet", compression="zstd")
         self.funnel.to_parquet(folder / "funnel.parquet", index=False)
+        self.looked.write_parquet(folder / "looked.parquet", compression="zstd")
         for kind, pictures in (("previews", self.previews), ("rejected", self.rejected)):
             (folder / kind).mkdir(exist_ok=True)
             for name, jpeg in pictures.items():
@@ -116,6 +121,7 @@ class TileSet:
         return cls(
             index=pl.read_parquet(folder / "index.parquet"),
             funnel=pd.read_parquet(folder / "funnel.parquet"),
+            looked=pl.read_parquet(folder / "looked.parquet"),
             previews={path.stem: path.read_bytes() for path in sorted(folder.glob("previews/*.jpg"))},
             rejected={path.stem: path.read_bytes() for path in sorted(folder.glob("rejected/*.jpg"))},
             **json.loads((folder / "tileset.json").read_text(encoding="utf-8")),
