@@ -89,9 +89,7 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
         return
     sheet = contact_sheet(TileReader([made]), made.index.head(40))
     threshold = tiling.quality.for_tissue(tissue).min_jpeg_bytes_per_pixel
-    pictures = tile_pictures(
-        made.looked, made.funnel, made.previews, made.rejected_examples(), sheet, threshold
-    )
+    pictures = tile_pictures(made.looked, made.funnel, made.previews, made.rejected_examples(), sheet, threshold)
     for name, image in pictures.items():
         content = image if isinstance(image, bytes) else png(image)
         suffix = "png" if content.startswith(b"\x89PNG") else "jpg"

@@ -102,7 +102,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
             study.prediction,
             context.log.info,
             genes=list(expression_matrix.var_names),
-            workers=worker_count(),
+            workers=worker_count(study),
         )
         figures = fitted.figures
         finite = bool(np.isfinite(fitted.predictions[fitted.known]).all())

@@ -110,9 +110,10 @@ def result(value: Any, metadata: Mapping[str, Any], checks: Sequence[dg.AssetChe
     )
 
 
-def worker_count() -> int:
-    """Return how many processes a step may use (`HISTO_WORKERS`, else the cores, at most 4)."""
-    return int(os.environ.get("HISTO_WORKERS") or min(4, os.cpu_count() or 1))
+def worker_count(study: Study) -> int:
+    """Return how many processes a step may use: `HISTO_WORKERS`, else the study's number, else the cores, at most 4."""
+    given = os.environ.get("HISTO_WORKERS") or study.resources.workers
+    return int(given or min(4, os.cpu_count() or 1))
 
 
 def verdict(name: str, passed: bool, found: str, *, warn: bool = False) -> dg.AssetCheckResult:

@@ -45,8 +45,9 @@ def build(assets: StudyAssets) -> list[Any]:
             study.tiling,
             study.slides,
             tissue,
-            workers=worker_count(),
+            workers=worker_count(study),
             progress=context.log.info,
+            worker_megabytes=study.resources.worker_megabytes,
         )
         index, funnel = tile_set.index, tile_set.funnel
         quality = study.tiling.quality.for_tissue(tissue)

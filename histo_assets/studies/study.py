@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
 from histo_assets.core.embedding.settings import EmbeddingSettings
@@ -36,6 +36,17 @@ class IncomingSettings(Settings):
     folder: str = "incoming"
 
 
+class ResourceSettings(Settings):
+    """What a step may use of a machine. Decides no result, so a change makes nothing stale.
+
+    `workers` is the number of processes that cut slides or fit genes (`HISTO_WORKERS` goes before it; default:
+    the cores, at most 4), `worker_megabytes` the memory that one of those that cut slides may allocate.
+    """
+
+    workers: int | None = Field(default=None, ge=1)
+    worker_megabytes: int = Field(default=2000, ge=500)
+
+
 class Study(Settings):
     """One whole protocol. Field by field, the settings of each room."""
 
@@ -54,6 +65,7 @@ class Study(Settings):
     projection: ProjectionSettings = ProjectionSettings()
     prediction: PredictionSettings = PredictionSettings()
     incoming: IncomingSettings = IncomingSettings()
+    resources: ResourceSettings = ResourceSettings()
     assumptions: tuple[str, ...] = ()
 
     _base: Path = PrivateAttr(default_factory=lambda: cohorts_root())

@@ -22,6 +22,7 @@ import simplejpeg
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 from histo_assets.core.tiling import tiles as tiles_module
+from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
 from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileReader, TileSet, TilingError, one_parameter_set
@@ -176,6 +177,29 @@ def test_a_slide_that_ends_its_process_is_quarantined_and_the_others_go_on(
     tile_set = cut(slides.assign(integrity=["checked", "unverified", "unverified"]), tmp_path)
     assert list(tile_set.quarantined) == ["b"]
     assert "ends the process that reads it" in tile_set.quarantined["b"]
+    assert set(tile_set.index["slide"]) == {"a", "c"}
+
+
+def greedy_cut(job: Any, wanted: int, earlier: Any) -> Any:
+    """Stand in for `cut_slide`: the slide b makes its reader allocate a gigabyte."""
+    if job.slide == "b":
+        np.ones(1 << 27)
+    return cut_slide(job, wanted, earlier)
+
+
+def greedy_cut_or_reason(job: Any, wanted: int, earlier: Any) -> Any:
+    tiles_module.cut_slide = greedy_cut
+    return _cut_or_reason(job, wanted, earlier)
+
+
+def test_a_slide_that_takes_too_much_memory_is_quarantined_and_the_others_go_on(
+    slides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles_module, "_cut_or_reason", greedy_cut_or_reason)
+    unverified = slides.assign(integrity="unverified")
+    tile_set = cut(unverified, tmp_path, workers=2, worker_megabytes=700)
+    assert list(tile_set.quarantined) == ["b"]
+    assert "raise resources.worker_megabytes" in tile_set.quarantined["b"]
     assert set(tile_set.index["slide"]) == {"a", "c"}
 
 

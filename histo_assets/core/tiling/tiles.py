@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -36,6 +37,7 @@ def tile_tissue(
     tissue: str,
     workers: int,
     progress: Callable[[str], None],
+    worker_megabytes: int = 2000,
 ) -> TileSet:
     """Return the tiles of one tissue, cutting only what no earlier run has cut.
 
@@ -55,6 +57,8 @@ def tile_tissue(
         those that only slideio reads (`integrity` not `checked`), which may end the process.
     progress
         Told a sentence after each slide.
+    worker_megabytes
+        What a worker process may allocate; a slide that takes more is quarantined.
     """
     sound = raw_slides[raw_slides["quarantined"].isna()]
     rows = sound.to_dict("records")
@@ -77,7 +81,7 @@ def tile_tissue(
         }
         if not wanted:
             break
-        for slide, result in _cut_all(jobs, wanted, given, unverified, workers):
+        for slide, result in _cut_all(jobs, wanted, given, unverified, workers, worker_megabytes):
             given[slide] = result
             progress(_sentence(slide, result, wanted[slide]))
     if reused:
@@ -144,7 +148,12 @@ def _falls_short(given: Given | None, wanted: int) -> bool:
 
 
 def _cut_all(
-    jobs: Mapping[str, SlideJob], wanted: Mapping[str, int], given: Mapping[str, Given], apart: set[str], workers: int
+    jobs: Mapping[str, SlideJob],
+    wanted: Mapping[str, int],
+    given: Mapping[str, Given],
+    apart: set[str],
+    workers: int,
+    megabytes: int,
 ) -> Iterator[tuple[str, Given]]:
     """Yield what each slide came to; those in `apart`, whose reader may crash, are never cut in this process."""
     tasks = {slide: (jobs[slide], count, _cut_before(given.get(slide))) for slide, count in wanted.items()}
@@ -154,12 +163,12 @@ def _cut_all(
         yield slide, _cut_or_reason(*tasks[slide])
     there = {slide: task for slide, task in tasks.items() if slide not in here}
     unfinished = dict(there)
-    for slide, result in _in_processes(there, max(1, workers)):
+    for slide, result in _in_processes(there, max(1, workers), megabytes):
         del unfinished[slide]
         yield slide, result
     # A slide ended its process and took the pool along: each of the rest gets a process of its own.
     for slide, task in unfinished.items():
-        alone = dict(_in_processes({slide: task}, 1))
+        alone = dict(_in_processes({slide: task}, 1, megabytes))
         yield slide, alone.get(slide, f"{task[0].path} ends the process that reads it; replace it or leave it out")
 
 
@@ -167,13 +176,13 @@ def _cut_before(given: Given | None) -> SlideCut | None:
     return given if isinstance(given, SlideCut) else None
 
 
-def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int) -> Iterator[tuple[str, Given]]:
+def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int) -> Iterator[tuple[str, Given]]:
     """Yield what was cut before the pool, if ever, broke."""
     if not tasks:
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["histo_assets.core.tiling.cut", "cv2", "simplejpeg", "tifffile"])
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_prepare_worker, initargs=(megabytes,))
     try:
         futures: dict[Future[Given], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
         for future in as_completed(futures):
@@ -183,6 +192,12 @@ def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int) -> Iterato
                 continue
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _prepare_worker(megabytes: int) -> None:
+    """Bound the memory that this worker may allocate, and end it with its parent."""
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:
@@ -203,6 +218,15 @@ def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Give
         return cut_slide(job, wanted, earlier)
     except SlideError as error:
         return str(error)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        return f"{job.path} takes more memory than a worker may have; raise resources.worker_megabytes of the study"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an allocation failed; OpenCV and slideio say so in words."""
+    return isinstance(error, MemoryError) or "memory" in str(error).lower() or "bad_alloc" in str(error).lower()
 
 
 def _sentence(slide: str, given: Given, wanted: int) -> str:
