@@ -137,7 +137,7 @@ def _imported() -> None:
 def _job(slide: Path, shards: str) -> Any:
     from histo_assets.core.slides.integrity import inspect_slide
     from histo_assets.core.slides.settings import SlideSettings
-    from histo_assets.core.tiling.cut import SlideJob
+    from histo_assets.core.tiling.job import SlideJob
     from histo_assets.core.tiling.settings import TilingSettings
 
     record = inspect_slide(slide)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import polars as pl
 
 from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.settings import SlideSettings
-from histo_assets.core.tiling.cut import SlideJob
-from histo_assets.core.tiling.pictures import decoded, overlay
+from histo_assets.core.tiling.cut import EXAMPLES
+from histo_assets.core.tiling.job import SlideJob
+from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.quality import REASONS
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
-from histo_assets.core.tiling.sidecar import SlideCut
-
-if TYPE_CHECKING:
-    import numpy as np
+from histo_assets.core.tiling.sidecar import SlideCut, first_good
 
 EXAMPLES_PER_REASON = 8
 
@@ -97,7 +95,7 @@ def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSet
     rows = []
     for cut in cuts:
         slide, count = cut.slide, counts[cut.slide]
-        looked = [candidate.reason for candidate in (cut.looked if count < short else cut.until(count))]
+        looked = [candidate.reason for candidate in (cut.looked if count < short else first_good(cut.looked, count))]
         rejected = {reason: looked.count(reason) for reason in REASONS}
         good = looked.count("")
         kept = 0 if cut.quarantined else good
@@ -123,22 +121,20 @@ def _looked(cuts: list[SlideCut]) -> pl.DataFrame:
 
 def _preview(job: SlideJob, cut: SlideCut, chosen: pl.DataFrame) -> bytes:
     thumbnail = decoded(cut.thumbnail)
-    return overlay(thumbnail, _mask(cut.mask), chosen, thumbnail.shape[1] / job.width)
-
-
-def _mask(png: bytes) -> np.ndarray[Any, Any]:
-    import cv2
-    import numpy as np
-
-    return np.asarray(cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)) > 0
+    return overlay(thumbnail, mask_of(cut.mask), chosen, thumbnail.shape[1] / job.width)
 
 
 def _examples(cuts: list[SlideCut]) -> dict[str, bytes]:
-    """Return some rejected tiles of every reason, from as many slides as possible."""
+    """Return some rejected tiles of every reason, from as many slides as possible, by `<reason>_<slide>_<n>`."""
+    by_slide = {cut.slide: cut.rejected_examples() for cut in cuts}
     chosen: dict[str, bytes] = {}
     for reason in REASONS:
-        named = [(name, jpeg) for cut in cuts for name, jpeg in cut.examples.items() if name.startswith(f"{reason}_")]
         # The first example of every slide before the second of any.
-        named.sort(key=lambda example: example[0].rsplit("_", 1)[-1])
+        named = [
+            (f"{reason}_{slide}_{place + 1}", examples[reason][place])
+            for place in range(EXAMPLES)
+            for slide, examples in by_slide.items()
+            if len(examples.get(reason, [])) > place
+        ]
         chosen.update(named[:EXAMPLES_PER_REASON])
     return chosen

@@ -8,68 +8,30 @@ from __future__ import annotations
 import math
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.integrity import slide_digest
-from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import Slide, open_slide
+from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
-from histo_assets.core.tiling.pictures import decoded, encoded, shrunk
+from histo_assets.core.tiling.pictures import decoded, encoded, mask_of, png_of, shrunk
 from histo_assets.core.tiling.quality import REASONS, judge, tile_quality
 from histo_assets.core.tiling.sampling import candidate_order
-from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.sidecar import Looked, SlideCut
+from histo_assets.core.tiling.sidecar import Looked, SlideCut, first_good
 from histo_assets.core.tiling.store import ShardStore, ShardWriter, TilingError, read_members, shard_writer
-
-REVISION = 1
-"""Raised when the same settings come to mean other tiles: no earlier shard is reused then."""
 
 EXAMPLES = 2
 EXAMPLE_PX = 96
 _THUMBNAIL_PX = 448
 _IN_MEMORY = 16 << 20
-
-
-@dataclass(frozen=True)
-class SlideJob:
-    """One slide to cut: which file, at what scan resolution (um/px), into which tissue's shards."""
-
-    slide: str
-    path: str
-    mpp: float
-    digest: str
-    digest_kind: str
-    width: int
-    height: int
-    tissue: str
-    shard_root: str
-    tiling: TilingSettings
-    slides: SlideSettings
-
-    @property
-    def size(self) -> int:
-        """Side of a tile in level-0 pixels."""
-        return max(1, round(self.tiling.tile_px * self.tiling.mpp / self.mpp))
-
-    @property
-    def cells(self) -> int:
-        """Cells of the grid: the tiles that fit onto the slide."""
-        return (self.width // self.size) * (self.height // self.size)
-
-    @property
-    def key(self) -> str:
-        """Digest of the slide and of everything that decides how it is cut, save how many tiles are wanted."""
-        tiling = self.tiling.model_dump(mode="json", exclude={"tiles_per_slide", "tiles_per_tissue", "quality"})
-        quality = self.tiling.quality.for_tissue(self.tissue)
-        lost = self.slides.max_lost_share
-        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling, quality, lost)[:12]
 
 
 def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> SlideCut:
@@ -84,7 +46,8 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     wanted
         How many good tiles are needed.
     earlier
-        An earlier cut of the same key that found too few: its tiles are copied, not cut again.
+        An earlier cut of the same reading key: what it looked at is judged by its stored figures, its
+        tiles are copied. Where that is enough the slide is not opened.
 
     Raises
     ------
@@ -93,10 +56,6 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     TilingError
         The shard cannot be written: the disk is full, say.
     """
-    if not Path(job.path).exists():
-        raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
-    if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
-        raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
     store = ShardStore(job.shard_root, job.tissue)
     try:
         return _cut_and_published(job, wanted, earlier, store)
@@ -108,13 +67,9 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
 
 
 def _cut_and_published(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore) -> SlideCut:
-    with (
-        store.draft(".tar") as shard,
-        store.draft(".json") as sidecar,
-        open_slide(job.path, job.slides, job.slide) as slide,
-    ):
+    with store.draft(".tar") as shard, store.draft(".json") as sidecar:
         with shard_writer(shard) as writer:
-            cut = _cut(job, slide, wanted, earlier, store, writer)
+            cut = _cut(job, wanted, earlier, store, writer)
         if cut.good:
             cut = replace(cut, shard_bytes=shard.stat().st_size)
             store.publish(shard, f"{cut.name}.tar")
@@ -123,36 +78,82 @@ def _cut_and_published(job: SlideJob, wanted: int, earlier: SlideCut | None, sto
     return cut
 
 
-def _cut(
-    job: SlideJob, slide: Slide, wanted: int, earlier: SlideCut | None, store: ShardStore, writer: ShardWriter
-) -> SlideCut:
+def _cut(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore, writer: ShardWriter) -> SlideCut:
+    if earlier is None:
+        with _opened(job) as slide:
+            return _cut_on(job, slide, wanted, _begun(job, slide), writer)
+    known = first_good(earlier.judged(job.tiling.quality.for_tissue(job.tissue)), wanted)
+    unread = [candidate for candidate in known if not candidate.reason and not candidate.length]
+    found = sum(not candidate.reason for candidate in known)
+    start = replace(earlier, key=job.key, looked=(), shard_bytes=0, quarantined=None)
+    if not unread and (found >= wanted or len(known) == earlier.candidates):
+        return _judged(job, replace(start, looked=tuple(_copied(known, earlier, store, writer, {}))))
+    with _opened(job) as slide:
+        read = {
+            (candidate.x, candidate.y): jpeg
+            for candidate, jpeg in _look(job, slide, [(c.x, c.y, c.quality.tissue_share) for c in unread], {})
+        }
+        copied = tuple(_copied(known, earlier, store, writer, read))
+        return _cut_on(job, slide, wanted, replace(start, looked=copied), writer)
+
+
+@contextmanager
+def _opened(job: SlideJob) -> Iterator[Slide]:
+    """Yield the open slide, which is still the file that was inspected."""
+    if not Path(job.path).exists():
+        raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
+    if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
+        raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
+    with open_slide(job.path, job.slides, job.slide) as slide:
+        yield slide
+
+
+def _begun(job: SlideJob, slide: Slide) -> SlideCut:
+    """Return the cut of a slide of which nothing but the mask has been looked at."""
     mask = _mask(job, slide)
-    shares = _candidate_shares(job, mask)
+    candidates = len(_candidate_shares(job, mask))
+    return SlideCut(
+        slide=job.slide,
+        key=job.key,
+        cells=job.cells,
+        no_tissue=job.cells - candidates,
+        candidates=candidates,
+        looked=(),
+        shard_bytes=0,
+        read_storage_tiles=0,
+        lost_storage_tiles=0,
+        blank_storage_tiles=0,
+        quarantined=None,
+        thumbnail=encoded(slide.thumbnail(_THUMBNAIL_PX), 85),
+        mask=png_of(mask),
+    )
+
+
+def _cut_on(job: SlideJob, slide: Slide, wanted: int, cut: SlideCut, writer: ShardWriter) -> SlideCut:
+    """Return the cut with further candidates looked at until `wanted` are good."""
+    shares = _candidate_shares(job, mask_of(cut.mask))
     order = candidate_order(job.slide, list(shares), job.tiling.seed)
-    looked = _copied(earlier, store, writer)
-    examples = dict(earlier.examples) if earlier else {}
+    looked, examples = list(cut.looked), dict(cut.examples)
     good = sum(not candidate.reason for candidate in looked)
     while good < wanted and len(looked) < len(order):
         batch = order[len(looked) : len(looked) + wanted - good]
         for candidate, jpeg in _look(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples):
             looked.append(_stored(job.slide, candidate, jpeg, writer))
             good += not candidate.reason
-    return SlideCut(
-        slide=job.slide,
-        key=job.key,
-        cells=job.cells,
-        no_tissue=job.cells - len(order),
-        candidates=len(order),
+    done = replace(
+        cut,
         looked=tuple(looked),
-        shard_bytes=0,
-        read_storage_tiles=slide.read_storage_tiles + (earlier.read_storage_tiles if earlier else 0),
-        lost_storage_tiles=slide.lost_storage_tiles + (earlier.lost_storage_tiles if earlier else 0),
-        blank_storage_tiles=slide.blank_storage_tiles + (earlier.blank_storage_tiles if earlier else 0),
-        quarantined=_reason_to_quarantine(job, slide, looked, len(order)),
-        thumbnail=encoded(slide.thumbnail(_THUMBNAIL_PX), 85),
-        mask=_png(mask),
         examples=examples,
+        read_storage_tiles=cut.read_storage_tiles + slide.read_storage_tiles,
+        lost_storage_tiles=cut.lost_storage_tiles + slide.lost_storage_tiles,
+        blank_storage_tiles=cut.blank_storage_tiles + slide.blank_storage_tiles,
     )
+    return _judged(job, done)
+
+
+def _judged(job: SlideJob, cut: SlideCut) -> SlideCut:
+    """Return the cut with the reason to give the slide up, if there is one."""
+    return replace(cut, quarantined=_reason_to_quarantine(job, cut))
 
 
 def _mask(job: SlideJob, slide: Slide) -> np.ndarray[Any, Any]:
@@ -190,7 +191,7 @@ def _candidate_shares(job: SlideJob, mask: np.ndarray[Any, Any]) -> dict[tuple[i
 def _look(
     job: SlideJob, slide: Slide, batch: Sequence[tuple[int, int, float]], examples: dict[str, bytes]
 ) -> Iterator[tuple[Looked, bytes]]:
-    """Yield the candidates of `batch`, in its order, with their verdicts and JPEGs.
+    """Yield the candidates of `batch`, in its order, with their verdicts and JPEGs; `examples` gets rejected ones.
 
     They are read in raster order, so that a storage tile that several of them share is decoded once;
     the JPEGs wait in a file where they are many.
@@ -198,6 +199,7 @@ def _look(
     tiling = job.tiling
     thresholds = tiling.quality.for_tissue(job.tissue)
     found: dict[tuple[int, int], tuple[Looked, int, int]] = {}
+    shown: Counter[str] = Counter()
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
         for x, y, share in sorted(batch, key=lambda candidate: (candidate[1], candidate[0])):
             pixels, lost = slide.read_with_losses(x, y, tiling.tile_px, tiling.tile_px, tiling.mpp)
@@ -210,18 +212,10 @@ def _look(
             candidate, offset, length = found[x, y]
             spool.seek(offset)
             jpeg = spool.read(length)
-            if candidate.reason:
-                _keep_example(candidate.reason, job.slide, jpeg, examples)
+            shown[candidate.reason] += 1
+            if candidate.reason and shown[candidate.reason] <= EXAMPLES:
+                examples[f"{x}_{y}"] = encoded(shrunk(decoded(jpeg), EXAMPLE_PX), 80)
             yield candidate, jpeg
-
-
-def _keep_example(reason: str, slide: str, jpeg: bytes, examples: dict[str, bytes]) -> None:
-    """Add a rejected tile to the examples, small, while there are few of its reason."""
-    for number in range(1, EXAMPLES + 1):
-        name = f"{reason}_{slide}_{number}"
-        if name not in examples:
-            examples[name] = encoded(shrunk(decoded(jpeg), EXAMPLE_PX), 80)
-            return
 
 
 def _stored(slide: str, candidate: Looked, jpeg: bytes, writer: ShardWriter) -> Looked:
@@ -232,20 +226,25 @@ def _stored(slide: str, candidate: Looked, jpeg: bytes, writer: ShardWriter) -> 
     return Looked(candidate.x, candidate.y, "", candidate.quality, offset, len(jpeg), zlib.crc32(jpeg))
 
 
-def _copied(earlier: SlideCut | None, store: ShardStore, writer: ShardWriter) -> list[Looked]:
-    """Return what an earlier cut looked at, with its tiles copied into the new shard."""
-    if earlier is None or not earlier.good:
-        return list(earlier.looked) if earlier else []
-    jpegs = read_members(store.fetch(f"{earlier.name}.tar"), [(good.offset, good.length) for good in earlier.good])
-    return [
-        candidate if candidate.reason else _stored(earlier.slide, candidate, next(jpegs), writer)
-        for candidate in earlier.looked
-    ]
+def _copied(
+    known: Sequence[Looked],
+    earlier: SlideCut,
+    store: ShardStore,
+    writer: ShardWriter,
+    read: Mapping[tuple[int, int], bytes],
+) -> Iterator[Looked]:
+    """Yield what is known of an earlier cut, its good tiles copied into the new shard, or written as `read` anew."""
+    stored = [candidate for candidate in known if not candidate.reason and candidate.length]
+    extents = [(candidate.offset, candidate.length) for candidate in stored]
+    jpegs = read_members(store.fetch(f"{earlier.name}.tar"), extents) if stored else iter(())
+    for candidate in known:
+        jpeg = b"" if candidate.reason else next(jpegs) if candidate.length else read[candidate.x, candidate.y]
+        yield _stored(earlier.slide, candidate, jpeg, writer)
 
 
-def _reason_to_quarantine(job: SlideJob, slide: Slide, looked: Sequence[Looked], candidates: int) -> str | None:
+def _reason_to_quarantine(job: SlideJob, cut: SlideCut) -> str | None:
     name = Path(job.path).name
-    lost, read = slide.lost_storage_tiles, slide.read_storage_tiles
+    lost, read = cut.lost_storage_tiles, cut.read_storage_tiles
     if read and lost / read > job.slides.max_lost_share:
         return (
             f"{name} is damaged: {lost} of the {read} storage tiles that were read do not decode, more than "
@@ -253,16 +252,10 @@ def _reason_to_quarantine(job: SlideJob, slide: Slide, looked: Sequence[Looked],
         )
     if not job.cells:
         return f"{name} is smaller than one tile ({job.width} x {job.height} px, a tile takes {job.size}); leave it out"
-    if not candidates:
+    if not cut.candidates:
         return f"blank: {name} shows no tissue in any of {job.cells} grid cells; leave it out or replace it"
-    if len(looked) == candidates and all(candidate.reason for candidate in looked):
-        tally = {reason: sum(candidate.reason == reason for candidate in looked) for reason in REASONS}
+    if len(cut.looked) == cut.candidates and all(candidate.reason for candidate in cut.looked):
+        tally = {reason: sum(candidate.reason == reason for candidate in cut.looked) for reason in REASONS}
         reasons = ", ".join(f"{count} {reason}" for reason, count in tally.items() if count)
-        return f"blank: all {candidates} candidates of {name} were rejected ({reasons}); leave it out or replace it"
+        return f"blank: all {cut.candidates} candidates of {name} were rejected ({reasons}); leave it out or replace it"
     return None
-
-
-def _png(mask: np.ndarray[Any, Any]) -> bytes:
-    import cv2
-
-    return bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1])

@@ -98,3 +98,17 @@ def decoded(jpeg: bytes) -> np.ndarray[Any, Any]:
     import simplejpeg
 
     return np.asarray(simplejpeg.decode_jpeg(jpeg, "RGB"))
+
+
+def png_of(mask: np.ndarray[Any, Any]) -> bytes:
+    """Return a bool mask as a PNG of one bit a pixel."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1])
+
+
+def mask_of(png: bytes) -> np.ndarray[Any, Any]:
+    """Return the bool mask that `png_of` wrote."""
+    import cv2
+
+    return np.asarray(cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)) > 0

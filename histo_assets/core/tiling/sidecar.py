@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from histo_assets.core.tiling.quality import TileQuality
+from histo_assets.core.tiling.quality import TileQuality, judge
+
+if TYPE_CHECKING:
+    from histo_assets.core.tiling.settings import QualitySettings
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Looked:
 class SlideCut:
     """What cutting a slide gave: the sidecar of its shard.
 
-    `looked` holds the candidates in the order in which they were tried, of `candidates` in all;
-    `no_tissue` of the `cells` grid cells were none. The thumbnail is a JPEG, the mask a PNG of its own
-    size, the examples small JPEGs of rejected tiles by `<reason>_<slide>_<n>`.
+    `key` is that of the job, `looked` holds the candidates in the order in which they were tried, of
+    `candidates` in all; `no_tissue` of the `cells` grid cells were none. The thumbnail is a JPEG, the mask a
+    PNG of its own size, the examples small JPEGs of tiles that were rejected when they were read, by `<x>_<y>`.
     """
 
     slide: str
@@ -62,14 +66,20 @@ class SlideCut:
         """Whether every candidate was looked at, or the slide is given up."""
         return self.quarantined is not None or len(self.looked) >= self.candidates
 
-    def until(self, count: int) -> list[Looked]:
-        """Return what had been looked at when the `count`-th good tile was found."""
-        found = 0
-        for place, looked in enumerate(self.looked):
-            if found == count:
-                return list(self.looked[:place])
-            found += not looked.reason
-        return list(self.looked)
+    def judged(self, thresholds: QualitySettings) -> list[Looked]:
+        """Return what was looked at, judged by other thresholds; a lost tile stays lost."""
+        return [
+            looked if looked.reason == "lost" else replace(looked, reason=judge(looked.quality, thresholds) or "")
+            for looked in self.looked
+        ]
+
+    def rejected_examples(self) -> dict[str, list[bytes]]:
+        """Return reason -> small JPEGs of rejected tiles, in the order in which they were tried."""
+        examples: dict[str, list[bytes]] = {}
+        for looked in self.looked:
+            if looked.reason and (jpeg := self.examples.get(f"{looked.x}_{looked.y}")):
+                examples.setdefault(looked.reason, []).append(jpeg)
+        return examples
 
     def to_json(self) -> str:
         """Return the sidecar's text."""
@@ -86,6 +96,16 @@ class SlideCut:
         examples = {name: base64.b64decode(jpeg) for name, jpeg in content.pop("examples").items()}
         thumbnail, mask = (base64.b64decode(content.pop(name)) for name in ("thumbnail", "mask"))
         return cls(**content, looked=looked, examples=examples, thumbnail=thumbnail, mask=mask)
+
+
+def first_good(looked: Sequence[Looked], count: int) -> list[Looked]:
+    """Return what had been looked at when the `count`-th good tile was found; all where there are fewer."""
+    found = 0
+    for place, candidate in enumerate(looked):
+        if found == count:
+            return list(looked[:place])
+        found += not candidate.reason
+    return list(looked)
 
 
 def _text(content: bytes) -> str:

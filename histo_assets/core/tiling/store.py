@@ -1,8 +1,8 @@
 """Shards at rest: one tar of JPEG tiles a slide, and beside it the sidecar that says it is whole.
 
-`<root>/<tissue>/<slide>-<key>-<looked>.tar` and `.json`. The key is the digest of slide and tiling
-parameters, `looked` how many candidates had been looked at. The sidecar is published last, so that
-a shard without one was left by a process that was killed, and is never used.
+`<root>/<tissue>/<slide>-<reading key>-<thresholds>-<looked>.tar` and `.json`. The keys are digests of slide and
+tiling parameters and of the quality thresholds, `looked` how many candidates had been looked at. The sidecar
+is published last, so that a shard without one was left by a process that was killed, and is never used.
 """
 
 from __future__ import annotations

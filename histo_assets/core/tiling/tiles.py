@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -16,7 +16,8 @@ import pandas as pd
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.assembly import Given, tile_set_of
-from histo_assets.core.tiling.cut import SlideJob, cut_slide
+from histo_assets.core.tiling.cut import cut_slide
+from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.sampling import balanced_counts
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import ShardStore, TileSet
@@ -63,7 +64,9 @@ def tile_tissue(
     sound = raw_slides[raw_slides["quarantined"].isna()]
     rows = sound.to_dict("records")
     jobs = {row["slide"]: _job(row, shard_root, settings, slide_settings, tissue) for row in rows}
-    given = _reusable(jobs, ShardStore(shard_root, tissue))
+    store = ShardStore(shard_root, tissue)
+    given = _reusable(jobs, store)
+    read_before = _read_before(jobs, set(jobs) - set(given), store)
     reused = len(given)
     given |= {slide: reason for slide, job in jobs.items() if (reason := _too_coarse(job))}
     unverified = set(sound.loc[sound["integrity"] != "checked", "slide"])
@@ -81,7 +84,7 @@ def tile_tissue(
         }
         if not wanted:
             break
-        for slide, result in _cut_all(jobs, wanted, given, unverified, workers, worker_megabytes):
+        for slide, result in _cut_all(jobs, wanted, read_before | given, unverified, workers, worker_megabytes):
             given[slide] = result
             progress(_sentence(slide, result, wanted[slide]))
     if reused:
@@ -110,16 +113,25 @@ def _job(
 def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, Given]:
     """Return the furthest whole cut that each slide already has under these settings."""
     published = store.names()
-    found: dict[str, Given] = {}
-    for slide, job in jobs.items():
-        start = f"{slide}-{job.key}-"
-        places = [name[len(start) : -5] for name in published if name.startswith(start) and name.endswith(".json")]
-        for looked in sorted((int(place) for place in places if place.isdigit()), reverse=True):
-            cut = SlideCut.from_json(store.read_text(f"{start}{looked}.json"))
-            if not cut.good or published.get(f"{cut.name}.tar") == cut.shard_bytes:
-                found[slide] = cut
-                break
-    return found
+    whole = {slide: _furthest(f"{slide}-{job.key}-", published, store) for slide, job in jobs.items()}
+    return {slide: cut for slide, cut in whole.items() if cut is not None}
+
+
+def _read_before(jobs: Mapping[str, SlideJob], slides: Iterable[str], store: ShardStore) -> dict[str, SlideCut]:
+    """Return the furthest whole cut of each slide that was read the same way and judged by other thresholds."""
+    published = store.names()
+    read = {slide: _furthest(f"{slide}-{jobs[slide].reading_key}-", published, store) for slide in slides}
+    return {slide: cut for slide, cut in read.items() if cut is not None}
+
+
+def _furthest(start: str, published: Mapping[str, int], store: ShardStore) -> SlideCut | None:
+    """Return the whole cut that looked at most candidates, of the sidecars whose names begin with `start`."""
+    named = [name for name in published if name.startswith(start) and name.endswith(".json")]
+    for name in sorted(named, key=lambda name: (int(name[:-5].rsplit("-", 1)[-1]), name), reverse=True):
+        cut = SlideCut.from_json(store.read_text(name))
+        if not cut.good or published.get(f"{cut.name}.tar") == cut.shard_bytes:
+            return cut
+    return None
 
 
 def _too_coarse(job: SlideJob) -> str | None:

@@ -1,0 +1,51 @@
+"""One slide to cut, and the keys under which its shards are found again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from histo_assets.core.files import settings_digest
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.settings import TilingSettings
+
+REVISION = 2
+"""Raised when the same settings come to mean other tiles: no earlier shard is reused then."""
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """One slide to cut: which file, at what scan resolution (um/px), into which tissue's shards."""
+
+    slide: str
+    path: str
+    mpp: float
+    digest: str
+    digest_kind: str
+    width: int
+    height: int
+    tissue: str
+    shard_root: str
+    tiling: TilingSettings
+    slides: SlideSettings
+
+    @property
+    def size(self) -> int:
+        """Side of a tile in level-0 pixels."""
+        return max(1, round(self.tiling.tile_px * self.tiling.mpp / self.mpp))
+
+    @property
+    def cells(self) -> int:
+        """Cells of the grid: the tiles that fit onto the slide."""
+        return (self.width // self.size) * (self.height // self.size)
+
+    @property
+    def reading_key(self) -> str:
+        """Digest of the slide and of everything that decides which pixels are read in which order."""
+        tiling = self.tiling.model_dump(mode="json", exclude={"tiles_per_slide", "tiles_per_tissue", "quality"})
+        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling)[:12]
+
+    @property
+    def key(self) -> str:
+        """The reading key and a digest of the thresholds by which tiles and slide are judged."""
+        quality = self.tiling.quality.for_tissue(self.tissue)
+        return f"{self.reading_key}-{settings_digest(quality, self.slides.max_lost_share)[:6]}"
