@@ -34,6 +34,14 @@ def print_prediction(study: Study, key: str) -> None:
     console.print(f"Page: [bold]{folder / 'page.html'}[/]")
 
 
+def _fetching(content: dict[str, Any]) -> dict[str, str]:
+    """Return the row on slides that are still to be fetched; none where there are none."""
+    if not content["slides_to_fetch"]:
+        return {}
+    what = f"{content['slides_to_fetch']:,} slides, about {content['slide_gigabytes_missing']} GB"
+    return {"to fetch": f"{what}, from {content['slide_source']}"}
+
+
 def print_plan(content: dict[str, Any]) -> None:
     """Print a plan for people."""
     console.print(f"[bold]{content['study']}[/]: {content['title']}")
@@ -46,6 +54,7 @@ def print_plan(content: dict[str, Any]) -> None:
         "tiles": f"{content['tiles']:,}, about {content['tile_gigabytes']} GB",
         "slide files": f"{content['slides_found']:,} found, {content['slide_gigabytes']} GB;"
         f" missing about {content['slide_gigabytes_missing']} GB",
+        **_fetching(content),
         "training": f"{content['epochs']} epochs in {len(content['experiments'])} experiments",
         "evidence": f"{regime['regime']}, {regime['locked_donors']} locked donors; smallest r2 within tissue"
         f" found with 80 % power: {'none' if detectable is None else f'{detectable:.2f}'}",

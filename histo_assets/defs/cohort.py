@@ -30,9 +30,11 @@ def _source_files(assets: StudyAssets) -> list[Any]:
 
     @dg.observable_source_asset(key=assets.key("slide_files"), group_name=ROOM)
     def slide_files() -> dg.ObserveResult:
-        """The folder of slides, observed by the names, sizes and times of its files."""
+        """The folder of slides, observed by the names, sizes and times of its files; fetched ones do not count."""
+        from histo_assets.core.download.fetched import user_files
+
         folder = Path(study.resolve(study.slides.folder))
-        found = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        found = user_files(folder)
         listing = [
             (path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found
         ]

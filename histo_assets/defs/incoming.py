@@ -27,7 +27,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         ROOM,
         "json",
         kinds={"slideio"},
-        settings=[study.slides, study.incoming],
+        settings=[study.slides.deciding(), study.incoming],
         partitions=partitions,
         checks={"slide_is_sound": "The new slide is whole, opens and has a resolution."},
         blocking=["slide_is_sound"],

@@ -19,7 +19,7 @@ def build(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"slideio", "table"},
-        settings=[study.slides, study.selection.min_slides],
+        settings=[study.slides.deciding(), study.selection.min_slides],
         ins={"selected_slides": assets.one("selected_slides")},
         deps=["slide_files"],
         partitions=assets.partitions.tissues,
@@ -31,23 +31,31 @@ def build(assets: StudyAssets) -> list[Any]:
         blocking=["enough_sound_slides"],
     )
     def raw_slides(context: dg.AssetExecutionContext, selected_slides: Table) -> dg.MaterializeResult:
-        """Where each slide of a tissue is, its size, resolution and digest; bad ones with the reason."""
+        """Where each slide of a tissue is, fetched where need be, its size and digest; bad ones with the reason."""
         from histo_assets.core.figures.slides import image_grid, slide_sizes
-        from histo_assets.core.slides.inspection import inspect_slides, thumbnails
+        from histo_assets.core.slides.arrival import arrived_slides
+        from histo_assets.core.slides.inspection import thumbnails
 
         siblings = [name for names in selected_slides["siblings"] for name in names.split(";") if name]
         known = [*selected_slides["slide"], *siblings]
-        slides = inspect_slides(selected_slides, study.resolve(study.slides.folder), study.slides, known)
+        slides, dropped = arrived_slides(
+            selected_slides,
+            study.resolve(study.slides.folder),
+            study.located_slides(),
+            known,
+            progress=context.log.info,
+        )
         bad = slides[slides["quarantined"].notna()]
         for row in bad.itertuples():
             context.log.warning(f"{row.slide} is quarantined: {row.quarantined}")
-        images = thumbnails(slides, study.slides, max_px=160, most=24)
+        images = {**thumbnails(slides, study.slides, max_px=160, most=24), **dropped}
         sound, minimum = len(slides) - len(bad), study.selection.min_slides
         return result(
             slides,
             {
                 "slides": len(slides),
                 "quarantined": len(bad),
+                "fetched": int((slides["digest_kind"] == "fetched").sum()),
                 "gigabytes": float(slides["bytes"].sum() / 1e9),
                 "preview": picture(image_grid(list(images.values()), list(images), 8, "Slides"), "thumbnails"),
                 "sizes": picture(slide_sizes(slides), "sizes"),

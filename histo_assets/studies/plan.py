@@ -31,6 +31,8 @@ class StudyPlan:
     slides_found: int
     slide_gigabytes: float
     slide_gigabytes_missing: float
+    slides_to_fetch: int
+    slide_source: str
     tile_gigabytes: float
     experiments: list[str]
     epochs: int
@@ -63,7 +65,8 @@ def plan_study(study: Study) -> StudyPlan:
     split = split_donors(selected, study.split)
     found = _slide_sizes(study, list(selected["slide"]), list(manifest["slide"]))
     absent = len(selected) - len(found)
-    if absent:
+    source = study.slides.source
+    if absent and source.kind == "folder":
         missing.append(f"{absent} of {len(selected)} slides are not in {study.resolve(study.slides.folder)}")
     mean_size = sum(found.values()) / len(found) / 1e9 if found else GTEX_SLIDE_GIGABYTES
     rows = [_tissue_row(study, tissue, part, found) for tissue, part in parts.items()]
@@ -81,6 +84,8 @@ def plan_study(study: Study) -> StudyPlan:
         slides_found=len(found),
         slide_gigabytes=round(sum(found.values()) / 1e9, 3),
         slide_gigabytes_missing=round(absent * mean_size, 3),
+        slides_to_fetch=0 if source.kind == "folder" else absent,
+        slide_source=_source_name(study),
         tile_gigabytes=round(tiles * study.tiling.tile_px**2 * JPEG_BYTES_PER_PIXEL / 1e9, 3),
         experiments=list(study.learning.experiments),
         epochs=sum(e.epochs for e in study.learning.experiments.values()),
@@ -106,13 +111,35 @@ def missing_files(study: Study) -> list[str]:
     ]
 
 
+def _source_name(study: Study) -> str:
+    """Return where slides come from that are not in the folder, in words."""
+    source = study.slides.source
+    named = {
+        "folder": "nowhere: put them into the folder",
+        "url": source.url or f"the addresses of {source.listing}",
+        "idc": f"Imaging Data Commons, collection {source.collection}",
+    }
+    return named[source.kind]
+
+
 def _slide_sizes(study: Study, slides: list[str], known: list[str]) -> dict[str, int]:
-    """Return slide -> bytes of the slides whose file is in the study's folder; `known` are all of the cohort."""
+    """Return slide -> bytes of the slides that are there, or were fetched and dropped once their tiles were made.
+
+    `known` are all slides of the cohort.
+    """
     from histo_assets.core.cohort.ids import match_slide_files
+    from histo_assets.core.download.fetched import fetched_slides
     from histo_assets.core.slides.inspection import slide_files
 
-    paths = slide_files(study.resolve(study.slides.folder))
-    return {slide: Path(path).stat().st_size for slide, path in match_slide_files(slides, paths, known).items()}
+    folder = study.resolve(study.slides.folder)
+    matched = match_slide_files(slides, slide_files(folder), known)
+    sizes = {record.slide: record.bytes for record in fetched_slides(Path(folder)) if record.tiled}
+    sizes = {slide: size for slide, size in sizes.items() if slide in set(slides)}
+    return sizes | {slide: _bytes(Path(path)) for slide, path in matched.items()}
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(part.stat().st_size for part in path.iterdir())
 
 
 def _tissue_row(study: Study, tissue: str, part: pd.DataFrame, found: dict[str, int]) -> dict[str, Any]:

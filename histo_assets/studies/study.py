@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -81,6 +82,12 @@ class Study(Settings):
         """Return `path` as it can be opened: a URL as it is, else absolute or below the study's base folder."""
         return path if "://" in path else str(self._base / os.path.expanduser(path))
 
+    def located_slides(self) -> SlideSettings:
+        """Return the slides' settings with the files that their source names as they can be opened."""
+        named = {"listing": self.slides.source.listing, "slide_index": self.slides.source.slide_index}
+        located = {field: self.resolve(path) for field, path in named.items() if path}
+        return self.slides.model_copy(update={"source": self.slides.source.model_copy(update=located)})
+
 
 def cohorts_root() -> Path:
     """Return the folder that packaged studies find their cohorts in (`HISTO_COHORTS`, default `data/cohorts`)."""
@@ -139,6 +146,8 @@ _PATHS = (
     ("cohort", "manifest"),
     ("cohort", "rna_samples"),
     ("slides", "folder"),
+    ("slides", "source", "listing"),
+    ("slides", "source", "slide_index"),
     ("incoming", "folder"),
     ("expression", "file"),
 )
@@ -146,11 +155,14 @@ _PATHS = (
 
 def _anchored(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return the content of a study with its paths made absolute below its own base folder."""
-    anchored = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
-    for room, field in _PATHS:
-        path = (anchored.get(room) or {}).get(field)
+    anchored = copy.deepcopy(dict(content))
+    for *rooms, field in _PATHS:
+        settings: Any = anchored
+        for room in rooms:
+            settings = (settings or {}).get(room)
+        path = (settings or {}).get(field)
         if path and "://" not in path:
-            anchored[room][field] = str(base / path)
+            settings[field] = str(base / path)
     return anchored
 
 

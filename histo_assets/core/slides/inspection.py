@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,16 @@ def inspect_slides(
         slide, donor, tissue, sample and the fields of `SlideRecord`; `quarantined` is the reason why
         a slide cannot be used, or None.
     """
-    files = slide_files(folder)
-    rows = []
-    for row in selected.to_dict("records"):
-        record = _record(str(row["slide"]), files, known or list(selected["slide"]), folder, settings)
-        rows.append({name: row[name] for name in _IDENTITY} | asdict(record))
+    files, rows = slide_files(folder), selected.to_dict("records")
+    cohort = known or list(selected["slide"])
+    return slide_table(rows, [_record(str(row["slide"]), files, cohort, folder, settings) for row in rows])
+
+
+def slide_table(rows: Sequence[Mapping[Hashable, Any]], records: Sequence[SlideRecord]) -> pd.DataFrame:
+    """Return slide, donor, tissue and sample of `rows` beside the fields of their records."""
+    described = [{name: row[name] for name in _IDENTITY} | asdict(r) for row, r in zip(rows, records, strict=True)]
     columns = [*_IDENTITY, *asdict(SlideRecord(""))]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(described, columns=columns)
     table["quarantined"] = table["quarantined"].astype(object).where(table["quarantined"].notna(), None)
     return table
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
+from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.files import Settings
 
 
 class SlideSettings(Settings):
     """Where slide files are and what is assumed of them.
 
-    `folder` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
+    `folder` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`); `source` says where
+    slides come from that are not there yet.
     `assume_mpp` serves slides whose file names no resolution (um/px): one number for all, or a
     number per slide id. A slide that loses more than `max_lost_share` of the storage tiles that
     were read is quarantined, and so is one scanned more than `max_upsampling` times coarser than
@@ -18,6 +22,12 @@ class SlideSettings(Settings):
     """
 
     folder: str = "slides"
+    source: SourceSettings = SourceSettings()
     assume_mpp: float | dict[str, float] | None = None
     max_lost_share: float = Field(default=0.05, ge=0, le=1)
     max_upsampling: float = Field(default=1.3, ge=1)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the outcome: how slides are fetched and how long they are kept does not."""
+        how = {"keep", "parallel", "attempts", "timeout_seconds"}
+        return {**self.model_dump(mode="json"), "source": self.source.model_dump(mode="json", exclude=how)}

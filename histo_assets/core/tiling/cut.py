@@ -20,6 +20,7 @@ import numpy as np
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.integrity import slide_digest
 from histo_assets.core.slides.slide import Slide, open_slide
+from histo_assets.core.tiling.dropped import FETCHED, fetch_again
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
 from histo_assets.core.tiling.pictures import decoded, encoded, mask_of, png_of, shrunk
@@ -100,6 +101,8 @@ def _cut(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore
 @contextmanager
 def _opened(job: SlideJob) -> Iterator[Slide]:
     """Yield the open slide, which is still the file that was inspected."""
+    if job.digest_kind == FETCHED:
+        fetch_again(job)
     if not Path(job.path).exists():
         raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):

@@ -17,6 +17,7 @@ from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.assembly import Given, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
+from histo_assets.core.tiling.dropped import let_go
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.sampling import balanced_counts
 from histo_assets.core.tiling.settings import TilingSettings
@@ -87,9 +88,18 @@ def tile_tissue(
         for slide, result in _cut_all(jobs, wanted, read_before | given, unverified, workers, worker_megabytes):
             given[slide] = result
             progress(_sentence(slide, result, wanted[slide]))
+            _let_go(jobs[slide], result, progress)
+    for slide, result in given.items():
+        _let_go(jobs[slide], result, progress)
     if reused:
         progress(f"{reused} of {len(jobs)} slides of {tissue} had been cut before")
     return tile_set_of(sound, jobs, given, counts, settings, slide_settings, tissue, shard_root)
+
+
+def _let_go(job: SlideJob, result: Given, progress: Callable[[str], None]) -> None:
+    """Drop what the budget does not hold, once a slide has its tiles."""
+    if isinstance(result, SlideCut) and (dropped := let_go(job)):
+        progress(f"dropped, to keep within {job.slides.source.keep}: {', '.join(dropped)}")
 
 
 def _job(

@@ -1,0 +1,76 @@
+"""What a study decides about where its slides come from."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from histo_assets.core.files import Settings
+
+PLACEHOLDERS = ("slide", "donor", "tissue", "sample")
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_KEEP = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)")
+
+
+class SourceSettings(Settings):
+    """Where slides come from that are not in the study's folder yet, and how long they stay there.
+
+    `kind`: `folder` fetches nothing; `url` fetches `url`, a template with `{slide}`, `{donor}`, `{tissue}` and
+    `{sample}`; `idc` fetches DICOM slides of a `collection` of NCI Imaging Data Commons (extra `idc`).
+    `suffix` ends the names of files that come from a URL. `listing` is a CSV or TSV with the column `slide` and any
+    of `url`, `bytes`, `sha256`, `md5`: what is known of each slide is verified. `slide_index` is a local copy of
+    IDC's table of slides, where the machine may not fetch it.
+    `keep`: `all` slides; `none` once their tiles are made; or a budget such as `200 GB`, which drops tiled slides
+    first, those longest unused before others. Only slides that were fetched are ever dropped.
+    """
+
+    kind: Literal["folder", "url", "idc"] = "folder"
+    url: str | None = None
+    suffix: str = ".svs"
+    listing: str | None = None
+    collection: str = "gtex"
+    endpoint: str = "https://{bucket}.s3.amazonaws.com"
+    slide_index: str | None = None
+    keep: str = "all"
+    parallel: int = Field(default=2, ge=1, le=16)
+    attempts: int = Field(default=5, ge=1)
+    timeout_seconds: float = Field(default=60, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _url_names_the_slide(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        named = {name for _, name, _, _ in string.Formatter().parse(url) if name is not None}
+        if unknown := sorted(named - set(PLACEHOLDERS)):
+            raise ValueError(
+                f"unknown placeholder {{{unknown[0]}}}; allowed are {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+            )
+        if not named & {"slide", "sample"}:
+            raise ValueError("the template has neither {slide} nor {sample}, so every slide would be the same file")
+        return url
+
+    @field_validator("keep")
+    @classmethod
+    def _keep_is_a_budget(cls, keep: str) -> str:
+        if keep not in ("all", "none") and not _KEEP.fullmatch(keep):
+            raise ValueError("'keep' is 'all', 'none' or a budget such as '200 GB'")
+        return keep
+
+    @model_validator(mode="after")
+    def _a_url_source_has_a_url(self) -> SourceSettings:
+        if self.kind == "url" and not (self.url or self.listing):
+            raise ValueError("a source of kind 'url' needs 'url', a template with {slide}, or a 'listing' with urls")
+        return self
+
+    @property
+    def keep_bytes(self) -> int | None:
+        """Bytes of fetched slides that may stay: None for all, 0 for none."""
+        if self.keep in ("all", "none"):
+            return None if self.keep == "all" else 0
+        found = _KEEP.fullmatch(self.keep)
+        assert found is not None
+        return round(float(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,142 @@
+"""The slides of a tissue, fetched where they are not in the folder yet, inspected, kept within the budget."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from histo_assets.core.cohort.errors import CohortError
+from histo_assets.core.cohort.ids import match_slide_files
+from histo_assets.core.download.errors import DownloadError
+from histo_assets.core.download.fetched import (
+    FetchedSlide,
+    drop_over_budget,
+    fetch_slide,
+    fetched_slide,
+    user_files,
+    write_record,
+)
+from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.slides.inspection import inspect_slides, slide_table, thumbnails
+from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.slides.slide import assumed_mpp
+
+FETCHED = "fetched"
+"""The kind of digest of a slide that was fetched: the sha256 of its content."""
+
+_THUMBNAIL_PX = 160
+
+
+def arrived_slides(
+    selected: pd.DataFrame,
+    folder: str,
+    settings: SlideSettings,
+    known: Collection[str] = (),
+    progress: Callable[[str], None] = lambda sentence: None,
+) -> tuple[pd.DataFrame, dict[str, bytes]]:
+    """Return `inspect_slides`' table of the selected slides, and small JPEGs of dropped ones by slide.
+
+    What is in `folder` is taken as it is. Other slides are fetched from the study's source, a few at a time; one
+    that was fetched before and dropped since is described by its record. A slide that cannot be fetched is
+    quarantined with the reason, the others go on.
+
+    Parameters
+    ----------
+    selected, folder, settings, known
+        As for `inspect_slides`.
+    progress
+        Told how fetching goes.
+    """
+    source = settings.source
+    if source.kind == "folder":
+        return inspect_slides(selected, folder, settings, known), {}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    arrivals = _Arrivals(Path(folder), settings, SlideSource(source), known or selected["slide"], progress)
+    rows = selected.to_dict("records")
+    with ThreadPoolExecutor(source.parallel) as pool:
+        records = list(pool.map(arrivals.record, rows))
+    return slide_table(rows, records), arrivals.thumbnails
+
+
+class _Arrivals:
+    """Slides as they arrive, several threads at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SlideSettings,
+        source: SlideSource,
+        known: Collection[str],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.thumbnails: dict[str, bytes] = {}
+        self._folder, self._settings, self._source = folder, settings, source
+        self._known, self._progress = set(known), progress
+        self._own = [str(path) for path in user_files(folder)]
+        self._own += sorted({str(path.parent) for path in map(Path, self._own) if path.suffix.lower() == ".dcm"})
+        self._in_hand: set[str] = set()
+        self._lock = threading.Lock()
+
+    def record(self, row: Mapping[Any, Any]) -> SlideRecord:
+        """Return what is known of one slide, after fetching it where need be."""
+        slide = str(row["slide"])
+        try:
+            own = match_slide_files([slide], self._own, self._known).get(slide)
+            if own is not None:
+                return inspect_slide(own, self._settings, slide)
+            before = fetched_slide(self._folder, slide)
+            if before is not None and not before.is_there(self._folder) and self._still_holds(before):
+                return self._remembered(before)
+            return self._fetched({str(name): str(value) for name, value in row.items()}, before)
+        except (CohortError, DownloadError) as error:
+            return SlideRecord("", quarantined=str(error))
+
+    def _fetched(self, row: Mapping[str, str], before: FetchedSlide | None) -> SlideRecord:
+        slide = row["slide"]
+        with self._lock:
+            self._in_hand.add(slide)
+        try:
+            here = before is not None and before.is_there(self._folder)
+            remote = before.remote if before is not None and here else self._find(row)
+            fetched = fetch_slide(remote, self._folder, self._settings.source, self._progress)
+            if not here:
+                self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
+            found = inspect_slide(self._folder / fetched.name, self._settings, slide)
+            found = replace(found, digest=fetched.sha256, digest_kind=FETCHED)
+            write_record(self._folder, replace(fetched, inspected=self._inspected(slide, found)))
+        finally:
+            with self._lock:
+                self._in_hand.discard(slide)
+                drop_over_budget(self._folder, self._settings.source, sparing=self._in_hand)
+        return found
+
+    def _find(self, row: Mapping[str, str]) -> Any:
+        with self._lock:
+            return self._source.find(row)
+
+    def _inspected(self, slide: str, found: SlideRecord) -> dict[str, Any]:
+        """Return what a dropped slide is described by: its record, the resolution assumed, a small picture."""
+        pictures = thumbnails(
+            pd.DataFrame([{"slide": slide} | asdict(found)]), self._settings, max_px=_THUMBNAIL_PX, most=1
+        )
+        return {
+            "record": asdict(found),
+            "assumed": str(assumed_mpp(self._settings, slide)),
+            "thumbnail": base64.b64encode(pictures.get(slide, b"")).decode(),
+        }
+
+    def _still_holds(self, before: FetchedSlide) -> bool:
+        return before.inspected.get("assumed") == str(assumed_mpp(self._settings, before.slide))
+
+    def _remembered(self, before: FetchedSlide) -> SlideRecord:
+        self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
+        record = {**before.inspected["record"]}
+        return SlideRecord(**{**record, "path": str(self._folder / before.name)})

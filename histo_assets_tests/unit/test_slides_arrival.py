@@ -1,0 +1,161 @@
+"""Slides that are fetched, inspected, tiled and dropped again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from histo_assets.core.download.settings import SourceSettings
+from histo_assets.core.slides.arrival import arrived_slides
+from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.core.tiling.shards import TileSet
+from histo_assets.core.tiling.tiles import tile_tissue
+from histo_assets_tests.unit.lying_server import Server, serving
+from histo_assets_tests.unit.tissue_slides import write_slides
+
+NAMES = ["a", "b", "c"]
+TILING = TilingSettings(tile_px=64, mpp=0.5, tiles_per_slide=6, tiles_per_tissue=None, mask_mpp=4.0)
+SELECTED = pd.DataFrame([{"slide": n, "donor": f"donor-{n}", "tissue": "uterus", "sample": n} for n in NAMES])
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("HISTO_CACHE", str(tmp_path / "cache"))
+    write_slides(tmp_path / "published", NAMES)
+    contents = {f"/{name}": (tmp_path / "published" / f"{name}.svs").read_bytes() for name in NAMES}
+    with serving(contents) as running:
+        yield running
+
+
+def from_server(server: Server, keep: str = "all") -> SlideSettings:
+    return SlideSettings(source=SourceSettings(kind="url", url=server.address + "/{slide}", keep=keep, attempts=1))
+
+
+def arrived(tmp_path: Path, settings: SlideSettings) -> pd.DataFrame:
+    return arrived_slides(SELECTED, str(tmp_path / "slides"), settings)[0]
+
+
+def cut(tmp_path: Path, table: pd.DataFrame, settings: SlideSettings, **options: Any) -> TileSet:
+    arguments = {"tissue": "uterus", "workers": 1, "progress": lambda sentence: None} | options
+    return tile_tissue(table, str(tmp_path / "shards"), TILING, settings, **arguments)
+
+
+def here(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "slides").glob("*.svs"))
+
+
+def test_slides_are_fetched_and_described_by_the_digest_of_their_content(tmp_path: Path, server: Server) -> None:
+    table = arrived(tmp_path, from_server(server))
+    assert here(tmp_path) == ["a.svs", "b.svs", "c.svs"]
+    assert table["quarantined"].isna().all()
+    assert set(table["digest_kind"]) == {"fetched"}
+    assert table["digest"].nunique() == 3
+    assert (table["mpp"] == 0.5).all()
+    again = arrived(tmp_path, from_server(server))
+    pd.testing.assert_frame_equal(again, table)
+    assert len(server.asked) == 3
+
+
+def test_under_keep_none_a_slide_goes_once_its_tiles_are_made_and_is_not_fetched_again(
+    tmp_path: Path, server: Server
+) -> None:
+    settings = from_server(server, "none")
+    table = arrived(tmp_path, settings)
+    assert here(tmp_path) == ["a.svs", "b.svs", "c.svs"]
+    tiles = cut(tmp_path, table, settings)
+    assert here(tmp_path) == []
+    again = arrived(tmp_path, settings)
+    pd.testing.assert_frame_equal(again, table)
+    assert cut(tmp_path, again, settings).content_digest() == tiles.content_digest()
+    assert len(server.asked) == 3
+
+
+def test_a_dropped_slide_keeps_its_row_digest_and_picture(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "none")
+    cut(tmp_path, arrived(tmp_path, settings), settings)
+    _, pictures = arrived_slides(SELECTED, str(tmp_path / "slides"), settings)
+    assert set(pictures) == set(NAMES)
+    assert all(jpeg.startswith(b"\xff\xd8") for jpeg in pictures.values())
+
+
+def test_a_dropped_slide_is_fetched_again_where_its_shard_is_lost(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "none")
+    table = arrived(tmp_path, settings)
+    tiles = cut(tmp_path, table, settings)
+    next((tmp_path / "shards" / "uterus").glob("b-*.tar")).unlink()
+    assert cut(tmp_path, table, settings).content_digest() == tiles.content_digest()
+    assert [path for path, _ in server.asked[3:]] == ["/b"]
+    assert here(tmp_path) == []
+
+
+def test_a_budget_smaller_than_the_tissue_costs_transfers_and_changes_no_tile(tmp_path: Path, server: Server) -> None:
+    everything = from_server(server)
+    kept = cut(tmp_path / "kept", arrived(tmp_path / "kept", everything), everything)
+    largest = max(len(content) for content in server.contents.values())
+    tight = from_server(server, f"{largest / 1e6:.6f} MB")
+    asked = len(server.asked)
+    table = arrived(tmp_path, tight)
+    assert len(here(tmp_path)) <= 1
+    assert cut(tmp_path, table, tight).content_digest() == kept.content_digest()
+    assert len(here(tmp_path)) <= 1
+    assert len(server.asked) - asked <= 2 * len(NAMES)
+
+
+def test_worker_processes_fetch_what_was_dropped(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histo_assets.core.tiling.tiles._WORTH_A_POOL", 0)
+    settings = from_server(server, "0.000001 MB")
+    table = arrived(tmp_path, settings)
+    assert here(tmp_path) == []
+    tiles = cut(tmp_path, table, settings, workers=2)
+    assert set(tiles.index["slide"]) == set(NAMES)
+    assert here(tmp_path) == []
+
+
+def test_a_slide_that_cannot_be_fetched_is_quarantined_and_the_others_go_on(tmp_path: Path, server: Server) -> None:
+    server.contents["/a"] = b"<html><head><title>Sign in</title></head></html>"
+    del server.contents["/b"]
+    table = arrived(tmp_path, from_server(server)).set_index("slide")
+    assert "HTML page (Sign in)" in table.loc["a", "quarantined"]
+    assert "answered 404" in table.loc["b", "quarantined"]
+    assert table.loc["c", "quarantined"] is None
+
+
+def test_a_truncated_slide_that_the_server_thinks_whole_is_quarantined(tmp_path: Path, server: Server) -> None:
+    server.contents["/a"] = server.contents["/a"][: len(server.contents["/a"]) // 2]
+    table = arrived(tmp_path, from_server(server)).set_index("slide")
+    assert "a.svs" in table.loc["a", "quarantined"]
+    assert table["quarantined"].notna().sum() == 1
+
+
+def test_another_file_under_the_same_address_is_not_taken_for_the_inspected_one(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "0.000001 MB")
+    table = arrived(tmp_path, settings)
+    server.contents["/a"], server.contents["/b"] = server.contents["/b"], server.contents["/a"]
+    tiles = cut(tmp_path, table, settings)
+    assert set(tiles.quarantined) == {"a", "b"}
+    assert set(tiles.index["slide"]) == {"c"}
+
+
+def test_a_file_that_lies_in_the_folder_is_taken_and_none_is_fetched(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.svs").write_bytes(server.contents["/b"])
+    settings = from_server(server, "none")
+    table = arrived(tmp_path, settings)
+    assert sorted(path for path, _ in server.asked) == ["/b", "/c"]
+    assert table.set_index("slide").loc["a", "digest_kind"] == "directory"
+    cut(tmp_path, table, settings)
+    assert here(tmp_path) == ["a.svs"]
+
+
+def test_a_resolution_assumed_later_has_a_dropped_slide_looked_at_again(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "none")
+    cut(tmp_path, arrived(tmp_path, settings), settings)
+    arrived(tmp_path, settings.model_copy(update={"assume_mpp": 0.3}))
+    assert len(server.asked) == 6
