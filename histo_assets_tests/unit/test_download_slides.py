@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import polars as pl
 import pytest
@@ -173,11 +172,11 @@ BUCKET = "idc-open-data"
 FILES = {"b1.dcm": b"first" * 2000, "b2.dcm": b"second" * 3000, "b3.dcm": b"third" * 10}
 
 
-def bucket_page(names: list[str], prefix: str, more: str = "") -> bytes:
+def bucket_page(files: dict[str, bytes], prefix: str, more: str = "") -> bytes:
     entries = "".join(
-        f"<Contents><Key>{prefix}/{name}</Key><Size>{len(FILES[name])}</Size>"
-        f"<ETag>{escape(chr(34) + hashlib.md5(FILES[name]).hexdigest() + chr(34))}</ETag></Contents>"
-        for name in names
+        f"<Contents><Key>{prefix}/{name}</Key><Size>{len(content)}</Size>"
+        f"<ETag>&quot;{hashlib.md5(content).hexdigest()}&quot;</ETag></Contents>"
+        for name, content in files.items()
     )
     following = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
     return (
@@ -186,19 +185,19 @@ def bucket_page(names: list[str], prefix: str, more: str = "") -> bytes:
     ).encode()
 
 
-def idc_contents(prefix: str = "uuid") -> dict[str, bytes]:
-    """Return a bucket by path, its listing on two pages."""
-    objects = {f"/{BUCKET}/{prefix}/{name}": content for name, content in FILES.items()}
-    first = f"/{BUCKET}/?list-type=2&prefix={prefix}/"
+def bucket(files: dict[str, bytes], prefix: str = "uuid") -> dict[str, bytes]:
+    """Return what a bucket serves by path: files below `prefix`, and their listing on two pages."""
+    *first, last = files
+    page = f"/{BUCKET}/?list-type=2&prefix={prefix}/"
     pages = {
-        first: bucket_page(["b1.dcm", "b2.dcm"], prefix, more="t/1"),
-        f"{first}&continuation-token=t%2F1": bucket_page(["b3.dcm"], prefix),
+        page: bucket_page({name: files[name] for name in first}, prefix, more="t/1"),
+        f"{page}&continuation-token=t%2F1": bucket_page({last: files[last]}, prefix),
     }
-    return objects | pages
+    return {f"/{BUCKET}/{prefix}/{name}": content for name, content in files.items()} | pages
 
 
 def test_a_series_is_listed_page_by_page_with_sizes_and_digests() -> None:
-    with serving(idc_contents()) as server:
+    with serving(bucket(FILES)) as server:
         files = series_files(f"s3://{BUCKET}/uuid/", SourceSettings(endpoint=server.address + "/{bucket}"))
     assert [file.name for file in files] == list(FILES)
     assert [file.bytes for file in files] == [len(content) for content in FILES.values()]
@@ -206,7 +205,7 @@ def test_a_series_is_listed_page_by_page_with_sizes_and_digests() -> None:
 
 
 def test_a_bucket_that_answers_with_something_else_is_one_sentence() -> None:
-    for answer, said in ((b"<html>", "did not answer with a list"), (bucket_page([], ""), "holds no files")):
+    for answer, said in ((b"<html>", "did not answer with a list"), (bucket_page({}, ""), "holds no files")):
         contents = {f"/{BUCKET}/?list-type=2&prefix=uuid/": answer}
         with serving(contents) as server, pytest.raises(DownloadError, match=said):
             series_files(f"s3://{BUCKET}/uuid/", SourceSettings(endpoint=server.address + "/{bucket}"))
@@ -214,7 +213,12 @@ def test_a_bucket_that_answers_with_something_else_is_one_sentence() -> None:
 
 @pytest.fixture
 def idc_index(tmp_path: Path) -> SourceSettings:
-    """Return a source whose table of slides names real series of the installed index."""
+    names = ["GTEX-AAAA-0125", "GTEX-BBBB-0325", "GTEX-BBBB-0326", "GTEX-CCCC-0001", "GTEX-DDDD-0126"]
+    return idc_source(tmp_path / "sm_index.parquet", names)
+
+
+def idc_source(table: Path, names: list[str]) -> SourceSettings:
+    """Return a source whose table of slides gives `names` to real series of the index, the last to a frozen one."""
     idc = pytest.importorskip("idc_index_data")
     series = (
         pl.scan_parquet(idc.IDC_INDEX_PARQUET_FILEPATH)
@@ -222,12 +226,10 @@ def idc_index(tmp_path: Path) -> SourceSettings:
         .select("SeriesInstanceUID", "SeriesDescription")
         .collect()
     )
-    whole = series.filter(pl.col("SeriesDescription") == "PG PE HE")["SeriesInstanceUID"].head(4).to_list()
+    whole = series.filter(pl.col("SeriesDescription") == "PG PE HE")["SeriesInstanceUID"].head(len(names) - 1).to_list()
     frozen = series.filter(pl.col("SeriesDescription").str.starts_with("FZ"))["SeriesInstanceUID"].head(1).to_list()
-    names = ["GTEX-AAAA-0125", "GTEX-BBBB-0325", "GTEX-BBBB-0326", "GTEX-CCCC-0001", "GTEX-DDDD-0126"]
-    table = pl.DataFrame({"SeriesInstanceUID": whole + frozen, "ContainerIdentifier": names})
-    table.write_parquet(tmp_path / "sm_index.parquet")
-    return SourceSettings(kind="idc", slide_index=str(tmp_path / "sm_index.parquet"))
+    pl.DataFrame({"SeriesInstanceUID": whole + frozen, "ContainerIdentifier": names}).write_parquet(table)
+    return SourceSettings(kind="idc", slide_index=str(table))
 
 
 def test_slides_of_the_archive_are_found_by_name_and_by_their_sibling_s(idc_index: SourceSettings) -> None:
@@ -246,7 +248,7 @@ def test_a_slide_that_the_archive_lacks_is_named(idc_index: SourceSettings) -> N
 def test_a_series_becomes_a_folder_that_appears_whole_and_resumes(tmp_path: Path, idc_index: SourceSettings) -> None:
     prefix = series_of_slides(idc_index)["GTEX-CCCC-0001"].removeprefix(f"s3://{BUCKET}/").rstrip("/")
     slides = tmp_path / "slides"
-    contents = idc_contents(prefix)
+    contents = bucket(FILES, prefix)
     with serving(contents) as server:
         settings = idc_index.model_copy(update={"endpoint": server.address + "/{bucket}", "attempts": 1})
         source = SlideSource(settings)

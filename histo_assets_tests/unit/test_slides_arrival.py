@@ -9,14 +9,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from histo_assets.core.download.idc import series_of_slides
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.slides.arrival import arrived_slides
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
+from histo_assets_tests.unit.generated_slides import write_dicom
 from histo_assets_tests.unit.lying_server import Server, serving
-from histo_assets_tests.unit.tissue_slides import write_slides
+from histo_assets_tests.unit.test_download_slides import BUCKET, bucket, idc_source
+from histo_assets_tests.unit.tissue_slides import tissue_picture, write_slides
 
 NAMES = ["a", "b", "c"]
 TILING = TilingSettings(tile_px=64, mpp=0.5, tiles_per_slide=6, tiles_per_tissue=None, mask_mpp=4.0)
@@ -159,3 +162,29 @@ def test_a_resolution_assumed_later_has_a_dropped_slide_looked_at_again(tmp_path
     cut(tmp_path, arrived(tmp_path, settings), settings)
     arrived(tmp_path, settings.model_copy(update={"assume_mpp": 0.3}))
     assert len(server.asked) == 6
+
+
+def test_slides_of_imaging_data_commons_are_fetched_checked_and_tiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTO_CACHE", str(tmp_path / "cache"))
+    source = idc_source(tmp_path / "sm_index.parquet", [*NAMES, "frozen"])
+    series = series_of_slides(source)
+    contents: dict[str, bytes] = {}
+    for place, name in enumerate(NAMES):
+        folder = write_dicom(tmp_path / "published" / name, tissue_picture(seed=place))
+        prefix = series[name].removeprefix(f"s3://{BUCKET}/").rstrip("/")
+        contents |= bucket({path.name: path.read_bytes() for path in sorted(folder.iterdir())}, prefix)
+    with serving(contents) as server:
+        located = source.model_copy(update={"endpoint": server.address + "/{bucket}", "keep": "none"})
+        settings = SlideSettings(source=located)
+        table = arrived(tmp_path, settings)
+        assert table["quarantined"].isna().all()
+        assert set(table["integrity"]) == {"checked"}
+        assert set(table["vendor"]) == {"dicom"}
+        tiles = cut(tmp_path, table, settings)
+        assert not list((tmp_path / "slides").glob("[!.]*"))
+        asked = len(server.asked)
+        assert cut(tmp_path, arrived(tmp_path, settings), settings).content_digest() == tiles.content_digest()
+        assert len(server.asked) == asked
+    assert tiles.index.group_by("slide").len().sort("slide").rows() == [(name, 6) for name in NAMES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from histo_assets.core.slides import integrity
 from histo_assets.core.slides.inspection import incoming_record, inspect_slides, thumbnails, thumbnails_of
 from histo_assets.core.slides.integrity import inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
@@ -124,15 +122,6 @@ def test_a_format_that_only_slideio_reads_is_tried_in_a_child_process_and_marked
 def test_a_file_that_no_driver_opens_is_quarantined(tmp_path: Path) -> None:
     (tmp_path / "a.ndpi").write_bytes(os.urandom(4096))
     assert "a.ndpi does not open as a NDPI slide" in reason(tmp_path / "a.ndpi")
-
-
-def test_a_file_that_ends_its_reader_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deadly = tmp_path / "reader"
-    deadly.write_text("#!/bin/sh\nkill -8 $$\n")
-    deadly.chmod(deadly.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(integrity.sys, "executable", str(deadly))
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
-    assert "ends the process that reads it (signal 8)" in reason(path)
 
 
 def test_the_digest_follows_size_time_and_directory_but_not_the_path(tmp_path: Path, sound: Path) -> None:

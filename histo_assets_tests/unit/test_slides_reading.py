@@ -12,7 +12,6 @@ import slideio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histo_assets.core.slides.dicom import dicom_mpp
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
@@ -144,12 +143,3 @@ def test_what_is_no_slide_is_an_error_that_names_it(tmp_path: Path, name: str) -
         (tmp_path / name).write_text("no slide")
     with pytest.raises(SlideError, match=name):
         open_slide(tmp_path / name)
-
-
-def test_a_dicom_folder_s_resolution_is_that_of_its_finest_image(tmp_path: Path) -> None:
-    for name, spacing in (("level0", "0.000494\\0.000494"), ("level1", "0.001976\\0.001976 ")):
-        head = b"\0" * 128 + b"DICM" + b"\x28\x00\x30\x00DS" + len(spacing).to_bytes(2, "little") + spacing.encode()
-        (tmp_path / f"{name}.dcm").write_bytes(head + b"\0" * 64)
-    assert dicom_mpp(tmp_path) == pytest.approx(0.494)
-    (tmp_path / "level0.dcm").write_bytes(b"")
-    assert dicom_mpp(tmp_path) == pytest.approx(1.976)

@@ -20,10 +20,12 @@ WHITE = 255
 
 
 class StorageTiles:
-    """The storage tiles of one level of an open TIFF slide.
+    """The storage tiles of one level of an open TIFF or DICOM slide.
 
     Attributes
     ----------
+    descriptor
+        The open file, which the slide closes.
     read_tiles, lost_tiles, blank_tiles
         Indices of the storage tiles that were asked for, of those that did not decode, and of those
         that the file stores with length zero (Aperio's way of leaving out background).
@@ -34,7 +36,7 @@ class StorageTiles:
         self.read_tiles: set[int] = set()
         self.lost_tiles: set[int] = set()
         self.blank_tiles: set[int] = set()
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._cache: OrderedDict[int, np.ndarray[Any, Any]] = OrderedDict()
         self._room = max(4, CACHE_BYTES // (level.tile_width * level.tile_height * 3))
         self._prefix = _jpeg_prefix(level)
@@ -107,7 +109,7 @@ class StorageTiles:
 
         length = int(self.level.lengths[index])
         try:
-            stored = os.pread(self._descriptor, length, int(self.level.offsets[index]))
+            stored = os.pread(self.descriptor, length, int(self.level.offsets[index]))
         except OSError as error:
             # Not the file's fault, perhaps: the slide is given up for this run only.
             raise SlideError(f"a slide cannot be read any more ({error}); see to its disk and run again") from None

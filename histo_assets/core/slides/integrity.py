@@ -8,20 +8,17 @@ only slideio knows are tried in a child process, because some files end the proc
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from histo_assets.core.slides.dicom import read_dicom
 from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, TiffDirectory, is_tiff, read_directory
 from histo_assets.core.slides.fast import StorageTiles
+from histo_assets.core.slides.probe import asked
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp, slide_driver
-
-PROBE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,8 @@ def _inspected(record: SlideRecord, path: Path, assumed: float, slide_id: str) -
         raise SlideError(f"{path.name} is an HTML page that a server sent in the slide's place; fetch it again")
     if slide_driver(path) == "SVS":
         record = _inspected_tiff(record, path)
+    elif slide_driver(path) == "DCM":
+        record = _inspected_dicom(record, path)
     else:
         digest, kind = _ends_digest(path)
         record = _probed(replace(record, digest=digest, digest_kind=kind), path)
@@ -146,19 +145,29 @@ def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
     return record if all(StorageTiles.can_read(level) for level in directory.levels) else _probed(record, path)
 
 
+def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
+    series = read_dicom(path)
+    if series.truncated:
+        raise SlideError(f"{path.name} is truncated: {series.truncated}; copy or download it again")
+    digest, kind = _ends_digest(path)
+    record = replace(record, digest=digest, digest_kind=kind)
+    if not series.tiles_can_be_read:
+        return replace(_probed(record, path), mpp=series.mpp)
+    full = series.levels[0]
+    return replace(
+        record,
+        width=full.width,
+        height=full.height,
+        mpp=series.mpp,
+        levels=len(series.levels),
+        vendor="dicom",
+        integrity="checked",
+    )
+
+
 def _probed(record: SlideRecord, path: Path) -> SlideRecord:
     """Return the record with what slideio says of the file, asked in a child process."""
-    command = [sys.executable, "-m", "histo_assets.core.slides.probe", str(path)]
-    try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise SlideError(f"{path.name} did not open within {PROBE_SECONDS} s; replace it") from None
-    if child.returncode < 0:
-        raise SlideError(f"{path.name} ends the process that reads it (signal {-child.returncode}); replace it")
-    try:
-        answer = json.loads(child.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        raise SlideError(f"{path.name} could not be tried ({child.stderr.strip()[-160:]}); replace it") from None
+    answer = asked(path)
     if "error" in answer:
         raise SlideError(answer["error"])
     mpp = math.nan if answer["mpp"] is None else answer["mpp"]

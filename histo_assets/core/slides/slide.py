@@ -10,9 +10,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from histo_assets.core.slides.dicom import dicom_mpp
+from histo_assets.core.slides.dicom import read_dicom
 from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, is_tiff, read_directory
 from histo_assets.core.slides.fast import StorageTiles
+from histo_assets.core.slides.readers import (
+    OPENSLIDE,
+    GeneralReader,
+    OpenslideReader,
+    SlideioReader,
+    one_line,
+    resized,
+)
 from histo_assets.core.slides.settings import SlideSettings
 
 DRIVERS = {
@@ -30,14 +38,19 @@ DRIVERS = {
     ".jpg": "GDAL",
     ".jpeg": "GDAL",
     ".png": "GDAL",
+    ".bif": OPENSLIDE,
+    ".mrxs": OPENSLIDE,
+    ".svslide": OPENSLIDE,
+    ".vms": OPENSLIDE,
+    ".vmu": OPENSLIDE,
 }
-"""slideio's drivers by suffix; a folder is read as DICOM, `.ome.tif(f)` as OME-TIFF."""
+"""slideio's drivers by suffix, openslide where slideio has none; a folder is DICOM, `.ome.tif(f)` OME-TIFF."""
 
 _BLOCK = 2048
 
 
 class Slide:
-    """An open slide, read through its storage tiles where that is possible, else through slideio.
+    """An open slide, read through its storage tiles where that is possible, else through a general reader.
 
     Attributes
     ----------
@@ -50,7 +63,7 @@ class Slide:
     levels
         (width, height) of every level, finest first.
     vendor
-        `aperio`, `generic-tiff`, or slideio's driver in lower case.
+        `aperio`, `generic-tiff`, `dicom`, or the general reader's driver in lower case.
     checked
         Whether every storage tile that is read is decoded strictly; slideio hides damage.
     """
@@ -61,9 +74,8 @@ class Slide:
         mpp: float,
         levels: list[tuple[int, int]],
         vendor: str,
-        storage: list[StorageTiles] | None,
-        descriptor: int | None,
-        scene: Any,
+        storage: list[StorageTiles] | None = None,
+        reader: GeneralReader | None = None,
     ) -> None:
         self.path = path
         self.mpp = mpp
@@ -72,8 +84,7 @@ class Slide:
         self.vendor = vendor
         self.checked = storage is not None
         self._storage = storage or []
-        self._descriptor = descriptor
-        self._scene = scene
+        self._reader = reader
 
     def __enter__(self) -> Self:
         return self
@@ -83,13 +94,15 @@ class Slide:
 
     def close(self) -> None:
         """Close the file; reading is over."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor, self._scene, self._storage = None, None, []
+        for descriptor in {level.descriptor for level in self._storage}:
+            os.close(descriptor)
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._storage = None, []
 
     @property
     def read_storage_tiles(self) -> int:
-        """Storage tiles asked for so far, over all levels (0 where slideio reads)."""
+        """Storage tiles asked for so far, over all levels (0 where a general reader reads)."""
         return sum(len(level.read_tiles) for level in self._storage)
 
     @property
@@ -158,32 +171,20 @@ class Slide:
             sx1, sy1 = max(sx1, sx0 + 1), max(sy1, sy0 + 1)
             size = (x1 - x0, y1 - y0)
             if storage is None:
-                pixels[y0:y1, x0:x1] = self._general(left + sx0, top + sy0, sx1 - sx0, sy1 - sy0, size)
+                assert self._reader is not None
+                pixels[y0:y1, x0:x1] = self._reader.read(left + sx0, top + sy0, sx1 - sx0, sy1 - sy0, size)
                 continue
             block, lost_here = storage.read(left + sx0, top + sy0, sx1 - sx0, sy1 - sy0)
-            pixels[y0:y1, x0:x1] = _resized(block, size)
+            pixels[y0:y1, x0:x1] = resized(block, size)
             lost += lost_here
         return pixels, lost
-
-    def _general(self, x: int, y: int, w: int, h: int, size: tuple[int, int]) -> np.ndarray[Any, Any]:
-        """Return a level-0 region through slideio, resampled to `size`, as RGB."""
-        try:
-            block = self._scene.read_block((x, y, w, h), size=size)
-        except RuntimeError as error:
-            raise SlideError(f"{self.path.name} cannot be read at ({x}, {y}): {_line(error)}; replace it") from None
-        block = np.asarray(block)
-        if block.dtype != np.uint8:
-            raise SlideError(f"{self.path.name} holds {block.dtype} pixels, where 8-bit RGB is needed; convert it")
-        if block.ndim == 2 or block.shape[2] == 1:
-            return np.repeat(block.reshape(size[1], size[0], 1), 3, axis=2)
-        return block[:, :, :3]
 
 
 def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = None, slide_id: str = "") -> Slide:
     """Return the open slide at `path`.
 
-    JPEG in TIFF is read through its storage tiles, everything else through slideio, whose SVS
-    driver can end the process on a TIFF that is not tiled: such a file is refused here.
+    JPEG in TIFF and in DICOM is read through its storage tiles, everything else through slideio or
+    openslide. slideio's SVS driver can end the process on a TIFF that is not tiled: such a file is refused.
 
     Parameters
     ----------
@@ -206,14 +207,11 @@ def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = No
     driver = slide_driver(path)
     if path.suffix.lower() in TIFF_SUFFIXES and driver == "SVS":
         return _open_tiff(path, assumed)
-    scene = _scene(path, driver)
-    mpp = dicom_mpp(path) if driver == "DCM" else float(scene.resolution[0]) * 1e6
-    width, height = scene.rect[2:]
-    levels = [(width, height)]
-    for index in range(1, scene.num_zoom_levels):
-        size = scene.get_zoom_level_info(index).size
-        levels.append((int(size.width), int(size.height)))
-    return Slide(path, mpp if mpp > 0 else assumed, levels, driver.lower(), None, None, scene)
+    if driver == "DCM":
+        return _open_dicom(path, assumed)
+    if driver == OPENSLIDE:
+        return _open_general(OpenslideReader(path), path, assumed)
+    return _open_general(SlideioReader(path, driver), path, assumed)
 
 
 def slide_driver(path: Path) -> str:
@@ -253,41 +251,33 @@ def _open_tiff(path: Path, assumed: float) -> Slide:
     if all(StorageTiles.can_read(level) for level in directory.levels):
         descriptor = _opened(path)
         storage = [StorageTiles(descriptor, level) for level in directory.levels]
-        return Slide(path, mpp, levels, directory.vendor, storage, descriptor, None)
-    return Slide(path, mpp, levels, directory.vendor, None, None, _scene(path, "SVS"))
+        return Slide(path, mpp, levels, directory.vendor, storage)
+    return Slide(path, mpp, levels, directory.vendor, reader=SlideioReader(path, "SVS"))
+
+
+def _open_dicom(path: Path, assumed: float) -> Slide:
+    series = read_dicom(path)
+    mpp = assumed if math.isnan(series.mpp) else series.mpp
+    if not series.tiles_can_be_read:
+        return _open_general(SlideioReader(path, "DCM"), path, mpp)
+    levels = [(level.width, level.height) for level in series.levels]
+    storage = [StorageTiles(_opened(file), level) for file, level in zip(series.files, series.levels, strict=True)]
+    return Slide(path, mpp, levels, "dicom", storage)
+
+
+def _open_general(reader: GeneralReader, path: Path, assumed: float) -> Slide:
+    mpp = assumed if math.isnan(reader.mpp) else reader.mpp
+    return Slide(path, mpp, reader.levels, reader.vendor, reader=reader)
 
 
 def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise SlideError(f"{path.name} cannot be opened ({_line(error)}); make it readable") from None
-
-
-def _scene(path: Path, driver: str) -> Any:
-    import slideio
-
-    try:
-        return slideio.open_slide(str(path), driver).get_scene(0)
-    except RuntimeError as error:
-        raise SlideError(f"{path.name} does not open as a {driver} slide ({_line(error)}); fetch it again") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+        raise SlideError(f"{path.name} cannot be opened ({one_line(error)}); make it readable") from None
 
 
 def _blocks(height: int, width: int, side: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield (top, min(top + side, height)), (left, min(left + side, width))
-
-
-def _resized(block: np.ndarray[Any, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Return `block` at `size` (width, height): area resampling, bilinear where it is enlarged."""
-    if (block.shape[1], block.shape[0]) == size:
-        return block
-    import cv2
-
-    enlarge = size[0] > block.shape[1] or size[1] > block.shape[0]
-    return np.asarray(cv2.resize(block, size, interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA))
