@@ -64,17 +64,18 @@ def judge(quality: TileQuality, settings: QualitySettings) -> str | None:
 
     `settings` are those of the tile's tissue (`QualitySettings.for_tissue`).
     """
-    if quality.jpeg_bytes < settings.min_jpeg_bytes_per_pixel:
-        return "jpeg_size"
-    if quality.piece_sd < settings.min_piece_sd:
-        return "half_empty"
-    if quality.channel_sd < settings.min_channel_sd:
-        return "dirt"
-    if quality.sharpness < settings.min_sharpness:
-        return "blur"
-    if quality.pen_share > settings.max_pen_share:
-        return "pen"
-    return None
+    return next((reason for reason, rejects in judged_alone(quality, settings).items() if rejects), None)
+
+
+def judged_alone(quality: TileQuality, settings: QualitySettings) -> dict[str, bool]:
+    """Return reason -> whether this filter alone would reject the tile, in the order of `REASONS`."""
+    return {
+        "jpeg_size": quality.jpeg_bytes < settings.min_jpeg_bytes_per_pixel,
+        "half_empty": quality.piece_sd < settings.min_piece_sd,
+        "dirt": quality.channel_sd < settings.min_channel_sd,
+        "blur": quality.sharpness < settings.min_sharpness,
+        "pen": quality.pen_share > settings.max_pen_share,
+    }
 
 
 def pen_pixels(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -1,0 +1,186 @@
+"""Tissue mask and tile filters against the truth of the synthetic cohort, tile by tile.
+
+    .venv/bin/python -m histo_assets_tests.benchmarks.filters [--seeds 21 22] [--json]
+
+Every slide with planted dirt, and three clean ones of each tissue, are painted twice, with the dirt and
+without: what differs is the dirt, to the pixel. Thresholds were set on seeds 7 and 8; other seeds are the test.
+
+A tile is spoiled by a kind of dirt where it covers enough of the tile: pen and dust 3 %, blur 60 %, glass 40 %
+(the half that the kind `half_empty` takes away, and what lies beside the tissue). It is free of the kind where it
+covers (nearly) nothing: pen and dust 0.1 %, blur 2 %, glass 10 %. What lies between is not scored.
+Each filter gives its own verdict on every tile of the grid that is no bare glass, whatever others say of it:
+
+- recall: the share of tiles spoiled by the filter's kinds that it rejects;
+- precision: the share of its rejections that are spoiled by them, of tiles that are scored.
+
+`jpeg_size` and `dirt` are for tiles that show next to nothing; their kinds are glass, blur and ink together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import simplejpeg
+
+from histo_assets_tests.benchmarks.measure import line, parser
+
+TILE_PX, MASK_PX = 224, 8
+SPOILED = {"pen": 0.03, "dust": 0.03, "blur": 0.60, "glass": 0.40}
+FREE = {"pen": 0.001, "dust": 0.001, "blur": 0.02, "glass": 0.10}
+KINDS = {
+    "mask": ("glass",),
+    "half_empty": ("glass",),
+    "blur": ("blur",),
+    "pen": ("pen", "dust"),
+    "jpeg_size": ("glass", "blur", "pen", "dust"),
+    "dirt": ("glass", "blur", "pen", "dust"),
+}
+"""Filter -> the kinds of dirt that it is for."""
+
+
+def tile_table(seed: int, folder: Path) -> pd.DataFrame:
+    """Return one row a tile of a seed's slides: planted shares, quality figures, share of the mask."""
+    from histo_assets.core.tiling.settings import QualitySettings  # noqa: F401
+    from histo_assets.demo.roster import cohort_plan
+    from histo_assets.studies.study import load_study
+
+    synthetic = load_study("demo").synthetic
+    assert synthetic is not None
+    plan = cohort_plan(synthetic.model_copy(update={"seed": seed}))
+    good = [row for row in plan.slides if row.file is not None and not row.damage]
+    clean: dict[str, int] = {}
+    rows = []
+    for row in good:
+        clean[row.label] = clean.get(row.label, 0) + (not row.look.dirt)
+        if row.look.dirt or clean[row.label] <= 3:
+            rows += list(_tiles_of(row, folder / f"{seed}-{row.slide}.npz"))
+    return pd.DataFrame(rows)
+
+
+def _tiles_of(row: Any, stored: Path) -> Iterator[dict[str, Any]]:
+    from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
+    from histo_assets.core.tiling.quality import tile_quality
+
+    pixels, shares = _painted(row, stored)
+    small = pixels.reshape(pixels.shape[0] // MASK_PX, MASK_PX, pixels.shape[1] // MASK_PX, MASK_PX, 3)
+    mask = tissue_mask(small.mean(axis=(1, 3)).round().astype(np.uint8))
+    for y in range(0, pixels.shape[0] - TILE_PX + 1, TILE_PX):
+        for x in range(0, pixels.shape[1] - TILE_PX + 1, TILE_PX):
+            tile = np.ascontiguousarray(pixels[y : y + TILE_PX, x : x + TILE_PX])
+            covered = float(tissue_shares(mask, np.array([x / MASK_PX]), np.array([y / MASK_PX]), TILE_PX / MASK_PX)[0])
+            jpeg = simplejpeg.encode_jpeg(tile, 90, "RGB", "420")
+            planted = {kind: float(share[y // TILE_PX, x // TILE_PX]) for kind, share in shares.items()}
+            yield {
+                "slide": row.slide,
+                "tissue": row.label,
+                "x": x,
+                "y": y,
+                **planted,
+                **asdict(tile_quality(tile, len(jpeg), covered)),
+            }
+
+
+def _painted(row: Any, stored: Path) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Return a slide's picture as scanned, and for each kind of dirt the share of every grid cell that it covers."""
+    if stored.exists():
+        kept = np.load(stored)
+        return simplejpeg.decode_jpeg(kept["jpeg"].tobytes(), "RGB"), {kind: kept[kind] for kind in SPOILED}
+    from histo_assets.demo import dirt
+    from histo_assets.demo.fields import resized
+    from histo_assets.demo.paint import paint_slide, tissue_outline
+
+    look = row.look
+    clean = paint_slide(look)
+    spoiled, where = clean, dict.fromkeys(SPOILED, np.zeros(clean.shape[:2], bool))
+    where["glass"] = resized(tissue_outline(np.random.default_rng(look.seed), look.side), look.side) <= 0
+    for kind in look.dirt:
+        spoiled, regions = dirt.with_dirt(spoiled, kind, look.seed)
+        changed = np.abs(spoiled.astype(np.int16) - clean).max(axis=2) > 12
+        if kind == "blur":
+            changed = np.zeros_like(changed)
+            for x, y, w, h in regions:
+                changed[y : y + h, x : x + w] = True
+            changed &= ~where["glass"]
+        name = "glass" if kind == "half_empty" else kind
+        where[name] = where[name] | changed
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(spoiled), 88, "RGB", "420")
+    shares = {kind: _cell_means(cover) for kind, cover in where.items()}
+    np.savez(stored, jpeg=np.frombuffer(jpeg, np.uint8), **shares)  # type: ignore[arg-type]
+    return simplejpeg.decode_jpeg(jpeg, "RGB"), shares
+
+
+def _cell_means(cover: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    cells = cover.shape[0] // TILE_PX
+    return cover[: cells * TILE_PX, : cells * TILE_PX].reshape(cells, TILE_PX, cells, TILE_PX).mean(axis=(1, 3))
+
+
+def verdicts(tiles: pd.DataFrame) -> pd.DataFrame:
+    """Return filter -> whether it alone would reject each tile, by the demo study's thresholds."""
+    from histo_assets.core.tiling.quality import TileQuality, judged_alone
+    from histo_assets.studies.study import load_study
+
+    study = load_study("demo")
+    names = list(TileQuality.__dataclass_fields__)
+    rows = []
+    for tile in tiles.to_dict("records"):
+        quality = TileQuality(**{str(name): tile[name] for name in names})
+        alone = judged_alone(quality, study.tiling.quality.for_tissue(tile["tissue"]))
+        rows.append({"mask": quality.tissue_share < study.tiling.min_tissue_share, **alone})
+    return pd.DataFrame(rows, index=tiles.index)
+
+
+def figures(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield precision and recall of every filter, and what becomes of fat."""
+    seen = tiles[tiles["glass"] < 0.98].reset_index(drop=True)
+    rejected = verdicts(seen)
+    for name, kinds in KINDS.items():
+        spoiled = np.logical_or.reduce([seen[kind] >= SPOILED[kind] for kind in kinds])
+        free = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in kinds])
+        if name == "blur":
+            # Blur on a tile without tissue cannot be seen.
+            spoiled &= seen["glass"] < SPOILED["glass"]
+        said = rejected[name].to_numpy()
+        yield _share(f"{name}: precision", int((said & spoiled).sum()), int((said & (spoiled | free)).sum()), 0.9)
+        if name not in ("jpeg_size", "dirt"):
+            yield _share(f"{name}: recall", int((said & spoiled).sum()), int(spoiled.sum()), 0.9)
+    whole = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in SPOILED])
+    kept = ~rejected.any(axis=1).to_numpy()
+    for name, among in (("tissue", whole), ("fat", whole & seen["tissue"].str.startswith("adipose").to_numpy())):
+        yield _share(f"clean {name} kept", int((kept & among).sum()), int(among.sum()), 0.8)
+    spoiled = np.logical_or.reduce([seen[kind] >= SPOILED[kind] for kind in SPOILED])
+    yield _share("spoiled tiles rejected by any filter", int((~kept & spoiled).sum()), int(spoiled.sum()), 0.9)
+
+
+def _share(name: str, part: int, whole: int, at_least: float) -> dict[str, Any]:
+    value = part / whole if whole else float("nan")
+    return {"name": name, "part": part, "whole": whole, "value": value, "at_least": at_least, "met": value >= at_least}
+
+
+def main() -> None:
+    """Print the figures of all seeds together."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[21, 22])
+    arguments.add_argument("--folder", type=Path, help="where the painted slides are kept for another run")
+    asked = arguments.parse_args()
+    with TemporaryDirectory() as scratch:
+        folder = asked.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        tiles = pd.concat([tile_table(seed, folder) for seed in asked.seeds], ignore_index=True)
+    found = list(figures(tiles))
+    if asked.json:
+        print(json.dumps(found, indent=1))
+        return
+    for figure in found:
+        of = f"{figure['part']} of {figure['whole']}"
+        print(line(figure["name"], figure["value"], of, f">= {figure['at_least']:g}", figure["met"]))
+
+
+if __name__ == "__main__":
+    main()
