@@ -1,4 +1,4 @@
-"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, prune.
+"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, prune.
 
 Belongs here: reading arguments, setting the environment up, printing. Does not: anything that a
 Dagster run or a test would need as well.
@@ -33,7 +33,7 @@ from histo_assets.local import (
     write_missing_cohort,
 )
 from histo_assets.printed import print_plan, print_prediction
-from histo_assets.single import tile
+from histo_assets.single import calibrate, tile
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -173,6 +173,7 @@ def ui(
 
 
 app.command()(tile)
+app.command()(calibrate)
 
 
 def main() -> None:

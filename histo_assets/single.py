@@ -1,24 +1,31 @@
-"""The command `histo-assets tile`: one slide without Dagster.
+"""The commands around tiles: `tile` cuts one slide without Dagster, `calibrate` proposes thresholds.
 
-Belongs here: reading arguments, printing, writing pictures. The work is `core.tiling.single`.
+Belongs here: reading arguments, printing, writing pictures. The work is in `core.tiling`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histo_assets.local import console, open_study, say, stop
+from histo_assets.local import console, open_study, say, stop, storage_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from histo_assets.core.slides.settings import SlideSettings
+    from histo_assets.core.tiling.calibration import TissueThreshold
     from histo_assets.core.tiling.settings import TilingSettings
     from histo_assets.core.tiling.single import SingleSlide
+    from histo_assets.studies.study import Study
 
 SlideArgument = Annotated[Path, typer.Argument(help="A whole-slide image, or a folder of DICOM files.")]
 OutArgument = Annotated[Path, typer.Argument(help="The folder for tiles, index and pictures.")]
@@ -64,6 +71,70 @@ def tile(
         _print(answer, out)
     if done.quarantined:
         raise typer.Exit(1)
+
+
+def calibrate(
+    study: Annotated[str | None, typer.Option("--study", help="A packaged study or a YAML file (HISTO_STUDY).")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write a study file with the thresholds; else only say.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the sizes with the thresholds into this PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Propose a JPEG-size threshold for every tissue from the tiles that were looked at, kept or not."""
+    from histo_assets.core.figures.slides import jpeg_size_figure
+    from histo_assets.core.figures.style import png
+    from histo_assets.core.files import slug
+    from histo_assets.core.tiling.calibration import proposed_thresholds, study_reference, write_thresholds
+
+    loaded = open_study(study)
+    looked = _looked_at(loaded)
+    found = proposed_thresholds(looked)
+    quality = loaded.tiling.quality
+    now = {item.tissue: quality.for_tissue(item.tissue).min_jpeg_bytes_per_pixel for item in found}
+    if as_json:
+        print(json.dumps([asdict(item) | {"now": now[item.tissue]} for item in found]))
+    else:
+        _print_thresholds(found, now)
+    if picture is not None:
+        proposed = {item.tissue: item.threshold for item in found if item.threshold is not None}
+        picture.write_bytes(png(jpeg_size_figure(looked, proposed)))
+    if write is not None:
+        chosen = study_reference(study or os.environ.get("HISTO_STUDY", loaded.name), write)
+        write_thresholds(write, chosen, slug(write.stem), found, quality.per_tissue)
+        if not as_json:
+            say(f"Wrote {write}; use it with --study {write}")
+
+
+def _looked_at(study: Study) -> pd.DataFrame:
+    """Return tissue, slide and JPEG size of every tile that the study's finished tissues looked at."""
+    import polars as pl
+
+    from histo_assets.storage.formats import read
+    from histo_assets.storage.layout import Artefact
+
+    storage, parts = storage_of(study), []
+    for tissue in study.selection.tissues:
+        artefact = Artefact("tiles", tissue)
+        pointer = storage.pointer(artefact)
+        if pointer is not None:
+            made = read(pointer.format, storage.fetch(artefact, pointer))
+            parts.append(made.looked.with_columns(pl.lit(tissue).alias("tissue")))
+    if not parts:
+        stop(f"study {study.name} has no tiles yet; run `histo-assets materialize --select tiles` first")
+    looked: pd.DataFrame = pl.concat(parts).to_pandas()
+    return looked
+
+
+def _print_thresholds(found: Sequence[TissueThreshold], now: Mapping[str, float]) -> None:
+    from rich.table import Table
+
+    table = Table(title="JPEG bytes per pixel")
+    for column in ("tissue", "slides", "tiles", "now", "proposed", "below it"):
+        table.add_column(column, justify="left" if column == "tissue" else "right")
+    for item in found:
+        proposed = item.reason if item.threshold is None else f"{item.threshold:.4f}"
+        share = "" if item.threshold is None else f"{item.rejected:.1%}"
+        table.add_row(item.tissue, str(item.slides), str(item.tiles), f"{now[item.tissue]:.4f}", proposed, share)
+    console.print(table)
 
 
 def _settings(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from histo_assets.studies.study import load_study
 from histo_assets_tests.conftest import FinishedStudy
 
 pytestmark = pytest.mark.study
@@ -63,6 +64,24 @@ def test_an_unknown_partition_is_answered_with_the_known_ones(tiny: FinishedStud
 
 def test_an_unknown_study_is_one_sentence(tiny: FinishedStudy) -> None:
     assert "gtex_post" in one_sentence(histo_assets(tiny, "plan", "--study", "gtx"))
+
+
+def test_thresholds_are_proposed_from_what_was_looked_at_and_written_as_a_study(
+    tiny: FinishedStudy, tmp_path: Path
+) -> None:
+    ran = histo_assets(tiny, "calibrate", "--json", "--picture", str(tmp_path / "sizes.png"))
+    assert ran.returncode == 0, ran.stderr
+    proposed = {row["tissue"]: row for row in json.loads(ran.stdout)}
+    assert sorted(proposed) == sorted(tiny.study.selection.tissues)
+    looked = tiny.load("tiles", "liver").looked
+    assert proposed["liver"]["tiles"] == len(looked) >= len(tiny.load("tiles", "liver").index)
+    assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
+    written = tmp_path / "calibrated.yaml"
+    ran = histo_assets(tiny, "calibrate", "--write", str(written))
+    assert ran.returncode == 0, ran.stderr
+    threshold = load_study(written).tiling.quality.for_tissue("liver").min_jpeg_bytes_per_pixel
+    assert threshold == proposed["liver"]["threshold"]
+    assert "exists" in one_sentence(histo_assets(tiny, "calibrate", "--write", str(written)))
 
 
 def test_a_new_slide_is_predicted_with_a_page(tiny: FinishedStudy, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ class QualitySettings(Settings):
     pixels); `min_piece_sd` its half-empty filter: the standard deviation (grey levels) that a
     quarter of the 4 x 4 pieces of the tile do not exceed (a piece or two can lie within one fat
     cell); `min_channel_sd` its dirt filter: the smallest standard deviation of the three colour
-    channels. `min_sharpness` is the variance of the Laplacian below which a tile counts as blurred,
-    `max_pen_share` the share of pen-coloured pixels.
+    channels. `min_sharpness` is the variance of the Laplacian below which a third of what the tile
+    shows counts as blurred, `max_pen_share` the share of ink and of dust.
     `per_tissue` overrides any of them: `{adipose_subcutaneous: {min_jpeg_bytes_per_pixel: 0.05}}`.
     """
 
