@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check real truth clean format
+.PHONY: help demo ui test check real truth bench clean format
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ real: $(VENV)/.dev ## the whole graph on real tissue and real counts (HISTO_REAL
 
 truth: $(BIN)/histo-assets ## the larger synthetic cohort, end to end
 	$(BIN)/histo-assets materialize --study truth
+
+bench: $(VENV)/.dev ## the benchmarks, side by side with what they are measured against
+	$(BIN)/python -m histo_assets_tests.benchmarks.tiling
+	$(BIN)/python -m histo_assets_tests.benchmarks.filters
 
 format: $(VENV)/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -103,6 +103,21 @@ def test_content_that_changed_meanwhile_is_not_glued_to_the_old(tmp_path: Path) 
         assert server.starts[2] is None
 
 
+def test_content_that_nothing_identifies_is_not_resumed(tmp_path: Path) -> None:
+    def anonymous(request: Request) -> None:
+        request.send(200, request.content[:1000], length=len(request.content))
+        request.handler.close_connection = True
+
+    with serving({"/a.svs": CONTENT}, anonymous) as server:
+        assert fetch(server.address, tmp_path).path.read_bytes() == CONTENT
+        assert server.starts == [None, None]
+        (tmp_path / "a.svs").unlink()
+        server.answers += [Request.serve, anonymous]
+        known = hashlib.sha256(CONTENT).hexdigest()
+        assert fetch(server.address, tmp_path, sha256=known).path.read_bytes() == CONTENT
+    assert server.starts[2:] == [None, "bytes=1000-"]
+
+
 def test_a_truncated_file_with_a_truthful_length_is_completed(tmp_path: Path) -> None:
     def short(request: Request) -> None:
         request.send(200, request.content[:1000], {"ETag": '"one"'}, length=len(request.content))

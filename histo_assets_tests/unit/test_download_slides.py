@@ -232,12 +232,21 @@ def idc_source(table: Path, names: list[str]) -> SourceSettings:
     return SourceSettings(kind="idc", slide_index=str(table))
 
 
-def test_slides_of_the_archive_are_found_by_name_and_by_their_sibling_s(idc_index: SourceSettings) -> None:
+def test_slides_of_the_archive_are_found_by_name_without_frozen_ones(idc_index: SourceSettings) -> None:
     found = series_of_slides(idc_index)
-    assert found["GTEX-AAAA-0126"] == found["GTEX-AAAA-0125"]
-    assert found["GTEX-BBBB-0325"] != found["GTEX-BBBB-0326"]
-    assert "GTEX-DDDD-0126" not in found  # a frozen section
+    assert sorted(found) == ["GTEX-AAAA-0125", "GTEX-BBBB-0325", "GTEX-BBBB-0326", "GTEX-CCCC-0001"]
     assert all(location.startswith(f"s3://{BUCKET}/") for location in found.values())
+
+
+def test_a_slide_takes_its_sibling_s_series_unless_that_is_another_slide_of_the_cohort(
+    idc_index: SourceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histo_assets.core.download.idc.series_files", lambda location, settings: (location,))
+    found = SlideSource(idc_index).find({"slide": "GTEX-AAAA-0126"})
+    assert found.name == "GTEX-AAAA-0126"
+    assert found.files == (series_of_slides(idc_index)["GTEX-AAAA-0125"],)
+    with pytest.raises(DownloadError, match="GTEX-AAAA-0126 is not in collection gtex"):
+        SlideSource(idc_index, {"GTEX-AAAA-0125", "GTEX-AAAA-0126"}).find({"slide": "GTEX-AAAA-0126"})
 
 
 def test_a_slide_that_the_archive_lacks_is_named(idc_index: SourceSettings) -> None:

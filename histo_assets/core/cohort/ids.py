@@ -52,6 +52,17 @@ def canonical_slide(name: str) -> str:
     return match[1] + "6" if match else name
 
 
+def sibling_of(slide: str) -> str:
+    """Return the other aliquot of a GTEx slide, 5 for 6 and 6 for 5; '' where there can be none.
+
+    >>> sibling_of("GTEX-1117F-0126"), sibling_of("GTEX-1117F-0124"), sibling_of("scan-5")
+    ('GTEX-1117F-0125', '', '')
+    """
+    if _SIBLINGS.fullmatch(slide) is None:
+        return ""
+    return slide[:-1] + ("5" if slide.endswith("6") else "6")
+
+
 def siblings_of(slides: Sequence[str], known: Collection[str]) -> list[str]:
     """Return, for each slide, the other slides of `known` that an image file could be taken for, joined by `;`.
 

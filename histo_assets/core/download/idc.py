@@ -10,7 +10,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from urllib.parse import quote
 
-from histo_assets.core.cohort.ids import canonical_slide
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile, fetch_file
 from histo_assets.core.download.settings import SourceSettings
@@ -21,10 +20,7 @@ _S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 def series_of_slides(settings: SourceSettings) -> dict[str, str]:
-    """Return slide -> `s3://bucket/prefix/` for every slide of a collection, frozen sections left out.
-
-    A slide of GTEx is found under its sibling aliquot's name as well (5 for 6), unless both are there.
-    """
+    """Return slide -> `s3://bucket/prefix/` for every slide of a collection, frozen sections left out."""
     import polars as pl
 
     series = (
@@ -45,7 +41,7 @@ def series_of_slides(settings: SourceSettings) -> dict[str, str]:
         if slide in found:
             raise DownloadError(f"Imaging Data Commons has two series of slide {slide}; fetch the right one by hand")
         found[slide] = location.removesuffix("*")
-    return _with_siblings(found)
+    return found
 
 
 def series_files(location: str, settings: SourceSettings) -> tuple[RemoteFile, ...]:
@@ -71,18 +67,6 @@ def series_files(location: str, settings: SourceSettings) -> tuple[RemoteFile, .
             f"{location} holds no files; the index may be older than the archive: upgrade idc-index-data"
         )
     return tuple(files)
-
-
-def _with_siblings(found: dict[str, str]) -> dict[str, str]:
-    """Return `found` with every slide under its sibling aliquot's name too, where that stands for no other."""
-    both = dict(found)
-    by_key: dict[str, list[str]] = {}
-    for slide in found:
-        by_key.setdefault(canonical_slide(slide), []).append(slide)
-    for key, slides in by_key.items():
-        if len(slides) == 1:
-            both.setdefault(key, found[slides[0]])
-    return both
 
 
 def _index_path() -> Path:

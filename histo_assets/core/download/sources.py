@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from histo_assets.core.cohort.ids import sibling_of
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile
 from histo_assets.core.download.settings import PLACEHOLDERS, SourceSettings
@@ -36,9 +37,10 @@ class RemoteSlide:
 class SlideSource:
     """The published slides of a study, looked up one by one."""
 
-    def __init__(self, settings: SourceSettings) -> None:
-        """Read the listing, if the settings name one."""
+    def __init__(self, settings: SourceSettings, known: Collection[str] = ()) -> None:
+        """Read the listing, if the settings name one; `known` are all slides of the cohort."""
         self.settings = settings
+        self._known = set(known)
         self._listed = read_listing(Path(settings.listing)) if settings.listing else {}
         self._series: dict[str, str] | None = None
 
@@ -72,6 +74,9 @@ class SlideSource:
             self._series = series_of_slides(self.settings)
         slide = row["slide"]
         location = self._series.get(slide)
+        if location is None and (sibling := sibling_of(slide)) not in self._known:
+            # Images of GTEx are often named by the sibling aliquot.
+            location = self._series.get(sibling)
         if location is None:
             raise DownloadError(
                 f"slide {slide} is not in collection {self.settings.collection} of Imaging Data Commons; "

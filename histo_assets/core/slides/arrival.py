@@ -59,7 +59,8 @@ def arrived_slides(
     if source.kind == "folder":
         return inspect_slides(selected, folder, settings, known), {}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    arrivals = _Arrivals(Path(folder), settings, SlideSource(source), known or selected["slide"], progress)
+    cohort = set(known or selected["slide"])
+    arrivals = _Arrivals(Path(folder), settings, SlideSource(source, cohort), cohort, progress)
     rows = selected.to_dict("records")
     with ThreadPoolExecutor(source.parallel) as pool:
         records = list(pool.map(arrivals.record, rows))
