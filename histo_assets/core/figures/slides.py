@@ -117,7 +117,7 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
         share = counts["kept"] / counts["candidates"].clip(lower=1)
         counts = counts.loc[share.sort_values(kind="stable").index[:_MOST_ROWS]]
         heading += f" (the {_MOST_ROWS} with the smallest share)"
-    figure = new_figure(9.5, height_for(len(counts), each=0.17, least=2.2))
+    figure = new_figure(9.5, height_for(len(counts), each=0.17, least=2.9))
     headline(figure, heading)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.7], sharey=True)
     names = [GTEX[name][0] if name in GTEX else name for name in counts["slide"]]
