@@ -71,6 +71,16 @@ def test_a_truncated_slide_is_quarantined_wherever_it_ends(tmp_path: Path, sound
     assert "cut.svs" in reason(path)
 
 
+@pytest.mark.parametrize(("tag", "value"), [(256, 2**31 - 1), (257, 60_000), (256, 300), (322, 65_520), (323, 16)])
+def test_a_directory_whose_storage_tiles_do_not_make_up_the_slide_is_quarantined(
+    tmp_path: Path, tag: int, value: int
+) -> None:
+    path = write_svs(tmp_path / "a.svs", stroma(600, 500), associated=False, levels=())
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags[tag].overwrite(value, dtype="I")
+    assert "a.svs has a damaged directory" in reason(path)
+
+
 def test_the_reason_of_a_truncated_slide_counts_the_storage_tiles_beyond_its_end(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", stroma(600, 500), associated=False, levels=())
     with tifffile.TiffFile(path) as tiff:

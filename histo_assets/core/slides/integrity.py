@@ -1,8 +1,9 @@
 """Whether a slide file is whole, and what identifies its content.
 
 slideio opens a truncated file and shows what is missing as white, so the file itself is looked at:
-its first bytes, its TIFF directory, and whether every storage tile lies within it. Formats that
-only slideio knows are tried in a child process, because some files end the process that reads them.
+its first bytes, its TIFF directory or DICOM header, and whether every storage tile lies within it.
+Formats that only a general reader knows are tried in a child process, because some files end the
+process that reads them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from histo_assets.core.slides.dicom import read_dicom
-from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, TiffDirectory, is_tiff, read_directory
+from histo_assets.core.slides.directory import (
+    TIFF_SUFFIXES,
+    SlideError,
+    StoredLevel,
+    TiffDirectory,
+    is_tiff,
+    read_directory,
+)
 from histo_assets.core.slides.fast import StorageTiles
 from histo_assets.core.slides.probe import asked
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp, slide_driver
+
+LARGEST_STORAGE_TILE = 16_384
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,10 @@ class SlideRecord:
 
     `width` and `height` are level-0 pixels (0 where unknown), `mpp` um/px (NaN where unknown).
     `digest_kind` is `directory` (size, mtime and TIFF directory), `ends` (size, mtime and both ends of
-    the file) or `folder`. `integrity` is `checked` where every storage tile lies within the file and
-    is decoded strictly when it is read, `unverified` where slideio alone reads the format, '' for a
-    quarantined slide. `quarantined` is the reason, or None for a good slide.
+    the file), `folder`, or `fetched` (the sha256 taken when it was fetched). `integrity` is `checked`
+    where every storage tile lies within the file and is decoded strictly when it is read, `unverified`
+    where a general reader alone reads the format, '' for a quarantined slide. `quarantined` is the reason,
+    or None for a good slide.
     """
 
     path: str
@@ -129,6 +140,8 @@ def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
         )
     if directory.complaint:
         raise SlideError(f"{path.name} is truncated or damaged ({directory.complaint}); copy or download it again")
+    for level in directory.levels:
+        _refuse_impossible(level, path.name)
     full = directory.levels[0]
     digest, kind = _directory_digest(path, directory)
     record = replace(
@@ -143,6 +156,17 @@ def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
         integrity="checked",
     )
     return record if all(StorageTiles.can_read(level) for level in directory.levels) else _probed(record, path)
+
+
+def _refuse_impossible(level: StoredLevel, name: str) -> None:
+    """Raise a SlideError where a level's storage tiles do not make up its size, or no memory would hold one."""
+    rows = math.ceil(level.height / level.tile_height)
+    needed, stored = level.columns * rows, min(len(level.offsets), len(level.lengths))
+    if stored != needed or max(level.tile_width, level.tile_height) > LARGEST_STORAGE_TILE:
+        raise SlideError(
+            f"{name} has a damaged directory: a level of {level.width} x {level.height} px has {stored} storage tiles "
+            f"of {level.tile_width} x {level.tile_height} px, {needed} are needed; copy or download it again"
+        )
 
 
 def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
