@@ -177,9 +177,9 @@ def test_a_list_of_rna_samples_keeps_its_covariates(tmp_path):
 def test_sample_attributes_give_the_samples_of_the_rna_freeze(tmp_path):
     path = tmp_path / "attributes.txt"
     path.write_text(
-        "SAMPID\tSMTSD\tSMPTHNTS\tSMRIN\tSMTSISCH\tSMAFRZE\n"
-        'GTEX-1117F-0226-SM-5GZZ7\tLiver\t"2 pieces\t6.8\t1214\tRNASEQ\n'
-        "GTEX-1117F-0003-SM-58Q7G\tWhole Blood\t\t\t\tEXCLUDE\n"
+        "SAMPID\tSMTSD\tSMPTHNTS\tSMRIN\tSMTSISCH\tSMNABTCHD\tSMAFRZE\tSMUBRID\n"
+        'GTEX-1117F-0226-SM-5GZZ7\tLiver\t"2 pieces\t6.8\t1214\t09/17/2013\tRNASEQ\t\n'
+        "GTEX-1117F-0003-SM-58Q7G\tWhole Blood\t\t\t\t\tEXCLUDE\t13756\n"
     )
     samples = read_rna_samples(str(path))
     assert samples.to_dict("records") == [
@@ -187,10 +187,19 @@ def test_sample_attributes_give_the_samples_of_the_rna_freeze(tmp_path):
             "sample": "GTEX-1117F-0226-SM-5GZZ7",
             "donor": "GTEX-1117F",
             "tissue_name": "Liver",
+            "SMPTHNTS": '"2 pieces',
             "rin": 6.8,
             "ischemic_minutes": 1214,
+            "isolation_date": "09/17/2013",
         }
     ]
+
+
+def test_sample_attributes_of_another_freeze_are_refused(tmp_path):
+    path = tmp_path / "attributes.txt"
+    path.write_text("SAMPID\tSMAFRZE\nGTEX-1117F-0226-SM-5GZZ7\tWGS\n")
+    with pytest.raises(CohortError, match=r"no sample of the freeze RNASEQ in SMAFRZE .it has WGS"):
+        read_rna_samples(str(path))
 
 
 def test_a_list_without_sample_ids_or_with_repeated_ones_is_refused(tmp_path):

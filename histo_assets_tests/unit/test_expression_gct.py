@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import zlib
 
 import numpy as np
 import pytest
@@ -136,12 +138,24 @@ def test_a_bad_value_of_a_sample_that_is_not_read_costs_nothing(tmp_path):
     assert values(path, ["s1", "s3"]).tolist() == [[1.5, 0], [1, 3]]
 
 
-def test_a_truncated_gzip_says_that_it_is_cut_off(tmp_path):
+def test_a_truncated_gzip_is_named_by_the_last_whole_line_and_its_gene(tmp_path):
     path = gct(tmp_path, [f"G{i}\tN\t{i}\t{i * 7 % 13}\t3" for i in range(2000)], name="x.gct.gz")
-    whole = (tmp_path / "x.gct.gz").read_bytes()
-    (tmp_path / "x.gct.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ExpressionError, match=r"x\.gct\.gz is cut off: its gzip stream has no end; fetch"):
+    packed = (tmp_path / "x.gct.gz").read_bytes()
+    (tmp_path / "x.gct.gz").write_bytes(packed[: len(packed) // 2])
+    whole_lines = zlib.decompressobj(31).decompress(packed[: len(packed) // 2]).count(b"\n")
+    with pytest.raises(ExpressionError, match=r"x\.gct\.gz is cut off, its gzip stream has no end, after") as caught:
         values(path)
+    line, gene = re.search(r"after line (\d+), gene G(\d+) N; fetch the file again", str(caught.value)).groups()
+    assert whole_lines / 2 < int(line) <= whole_lines
+    assert int(gene) == int(line) - 4
+
+
+def test_a_gzip_that_ends_within_the_header_says_so(tmp_path):
+    path = gct(tmp_path, samples=[f"sample{i}" for i in range(5000)], name="x.gct.gz")
+    packed = (tmp_path / "x.gct.gz").read_bytes()
+    (tmp_path / "x.gct.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(ExpressionError, match=r"x\.gct\.gz is cut off: its gzip stream has no end; fetch"):
+        open_gct(path)
 
 
 def test_a_damaged_gzip_says_so(tmp_path):

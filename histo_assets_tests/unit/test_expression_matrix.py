@@ -80,8 +80,31 @@ def test_the_three_filters_leave_a_funnel_and_say_what_became_of_every_gene(tmp_
     assert result.genes["sd"].iloc[5] == 0
     first = read(table(tmp_path, values, symbols), chosen=GeneFilterSettings(names="keep_first"))
     assert first.adata.var_names.tolist() == ["A", "C"]
+    dotted = read(table(tmp_path, values, symbols), chosen=GeneFilterSettings(names="drop_dotted"))
+    assert dotted.adata.var["symbol"].tolist() == ["A", "C", "C"]
+
+
+def test_genes_are_named_by_symbols_or_by_ids_and_never_by_both(tmp_path):
+    values, symbols = [[100, 1], [100, 1], [100, 1], [100, 1]], ["A", "B.1", "C", "C"]
     every = read(table(tmp_path, values, symbols), chosen=GeneFilterSettings(names="all"))
-    assert every.adata.var_names.tolist() == ["A", "B.1", "ENSG00000002.2", "ENSG00000003.3"]
+    assert every.adata.var_names.tolist() == every.adata.var["gene_id"].tolist()
+    assert every.adata.var["symbol"].tolist() == symbols
+    own = read(table(tmp_path, values, symbols), chosen=GeneFilterSettings())
+    assert own.adata.var_names.tolist() == ["A"]
+
+
+def test_what_each_name_rule_would_keep_is_told_for_the_filters_samples_and_for_all(tmp_path):
+    values = [[100, 1, 1], [100, 1, 1], [100, 1, 1], [100, 1, 1], [1, 1, 100]]
+    path = table(tmp_path, values, ["A", "B.1", "C", "C", "late"])
+    told = read(path, samples=["s0", "s1", "s2"], fit=["s0", "s1"], chosen=GeneFilterSettings()).alternatives
+    rules = ["drop_dotted_and_repeated", "keep_first", "drop_dotted", "all"]
+    assert told["names"].tolist() == rules * 2
+    assert told["samples"].tolist() == ["of the filter"] * 4 + ["all that are read"] * 4
+    assert told["n_samples"].tolist() == [2] * 4 + [3] * 4
+    assert told["genes"].tolist() == [1, 2, 3, 4, 2, 3, 4, 5]
+    for rule, genes in zip(rules, told["genes"], strict=False):
+        assert read(path, fit=["s0", "s1"], chosen=GeneFilterSettings(names=rule)).adata.n_vars == genes
+    assert len(read(path, chosen=GeneFilterSettings()).alternatives) == 4
 
 
 def test_thresholds_are_exceeded_and_ddof_is_the_studys(tmp_path):
@@ -131,11 +154,12 @@ def test_one_sample_has_no_deviation_so_none_is_asked_of_its_genes(tmp_path):
 
 
 def test_ensembl_versions_go_and_a_missing_symbol_is_the_id(tmp_path):
-    genes = ["ENSG00000223972.5", "ENSG00000182378.13_PAR_Y", "ENSG00000182378.13", "mygene"]
-    result = read(table(tmp_path, [[1, 2]] * 4, [" ", "PLCXD1", "PLCXD1", "M"], genes))
-    unversioned = ["ENSG00000223972", "ENSG00000182378_PAR_Y", "ENSG00000182378", "mygene"]
+    genes = ["ENSG00000223972.5", "ENSG00000182378.13_PAR_Y", "ENSG00000182378.13"]
+    result = read(table(tmp_path, [[1, 2]] * 3, [" ", "PLCXD1", "PLCXD1"], genes))
+    unversioned = ["ENSG00000223972", "ENSG00000182378_PAR_Y", "ENSG00000182378"]
     assert result.adata.var["gene_id_unversioned"].tolist() == unversioned
-    assert result.adata.var_names.tolist() == ["ENSG00000223972", genes[1], genes[2], "M"]
+    assert result.adata.var["symbol"].tolist() == ["ENSG00000223972", "PLCXD1", "PLCXD1"]
+    assert result.adata.var_names.tolist() == genes
 
 
 def test_the_matrix_survives_being_written_as_h5ad(tmp_path):

@@ -25,12 +25,13 @@ PORTAL_NOTES = {"Pathology Categories": "categories", "Pathology Notes": "notes"
 # Columns of the tables made from a manifest; a file's own column of such a name is kept as `<name>_in_file`.
 RESERVED = ("slide", "donor", "tissue", "tissue_name", "sample", "original_slide", "original_donor", "rank", "why")
 
-# What is taken from GTEx's SampleAttributesDS: covariates that expression depends on.
+# What expression depends on, by GTEx's SampleAttributesDS and by this project's names.
 SAMPLE_ATTRIBUTES = {
     "SMATSSCR": "autolysis",
     "SMCENTER": "center",
     "SMGEBTCH": "batch",
     "SMNABTCH": "isolation_batch",
+    "SMNABTCHD": "isolation_date",
     "SMRIN": "rin",
     "SMTSISCH": "ischemic_minutes",
 }
@@ -169,28 +170,34 @@ def read_rna_samples(path: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        sample, donor and tissue_name ('' where the list does not say), then the covariates of the list: from
-        SampleAttributesDS autolysis, center, batch, isolation_batch, rin and ischemic_minutes, else every further
-        column.
+        sample, donor and tissue_name ('' where the list does not say), then every further column of the list; those
+        of SampleAttributesDS that expression depends on are called autolysis, center, batch, isolation_batch,
+        isolation_date, rin and ischemic_minutes, and one without any value is left out.
 
     Raises
     ------
     CohortError
-        No column of sample ids, or a sample that is empty or listed twice.
+        No column of sample ids, a sample that is empty or listed twice, or a freeze without RNA samples.
     """
     table = read_table(
         path, text=("SAMPID", "SMTSD", "sample_id", "donor_id", "tissue_id", "sample", "donor", "tissue")
     )
-    samples = _from_attributes(table) if "SAMPID" in table else _from_list(table, path)
+    samples = _from_attributes(table, path) if "SAMPID" in table else _from_list(table, path)
     _refuse_empty(samples, "sample", path)
     _refuse_repeated(samples, "sample", path)
     return samples.reset_index(drop=True)
 
 
-def _from_attributes(table: pd.DataFrame) -> pd.DataFrame:
+def _from_attributes(table: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the samples of GTEx's SampleAttributesDS."""
     if "SMAFRZE" in table:
+        freezes = sorted(set(table["SMAFRZE"]) - {""})
         table = table[table["SMAFRZE"] == "RNASEQ"]
+        if table.empty:
+            raise CohortError(
+                f"{path} has no sample of the freeze RNASEQ in SMAFRZE (it has {', '.join(freezes[:5]) or 'none'}); "
+                f"take the SampleAttributesDS of the release, or drop the column"
+            )
     samples = pd.DataFrame(
         {
             "sample": table["SAMPID"],
@@ -198,7 +205,9 @@ def _from_attributes(table: pd.DataFrame) -> pd.DataFrame:
             "tissue_name": table.get("SMTSD", ""),
         }
     )
-    return samples.assign(**{new: table[old] for old, new in SAMPLE_ATTRIBUTES.items() if old in table})
+    further = table.drop(columns=["SAMPID", *({"SMTSD", "SMAFRZE"} & set(table))])
+    told = [name for name in further if (further[name].notna() & (further[name] != "")).any()]
+    return samples.join(further[told].rename(columns=SAMPLE_ATTRIBUTES))
 
 
 def _from_list(table: pd.DataFrame, path: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from histo_assets.core.cohort.errors import CohortError
 
 # Columns that belong to a slide or to its selection, not to the sample.
 _OF_THE_SLIDE = ("slide", "original_slide", "siblings", "rank", "why", "sample")
-_NAMES = ("slides", "donor", "tissue", "tissue_name", "side", "original_donor")
+_NAMES = ("sample", "slide", "slides", "donor", "tissue", "tissue_name", "side", "original_donor")
 
 
 def sample_table(selected: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
@@ -17,15 +17,16 @@ def sample_table(selected: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     selected
-        Selected slides of all tissues: slide, donor, tissue, tissue_name, sample and further columns.
+        Selected slides of all tissues: slide, donor, tissue, tissue_name, sample and further columns, which are those
+        of the cohort's tables: sex, age, hardy, and rin, ischemic_minutes, batch, center where they are known.
     split
         donor, fold, side.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by sample, in order of first appearance. `slides` holds the slide ids joined by `;`.
-        Further columns are strings, or floats where every value is a number.
+        Indexed by sample, in order of first appearance, with `sample` first. `slide` is the first slide of the sample,
+        `slides` holds all of them joined by `;`. Further columns are strings, or floats where every value is a number.
 
     Raises
     ------
@@ -43,10 +44,12 @@ def sample_table(selected: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
                 f" correct the {column} or the sample in the manifest"
             )
     table = grouped.first().drop(columns=[c for c in _OF_THE_SLIDE if c in selected.columns and c != "sample"])
-    table.insert(0, "slides", grouped["slide"].agg(";".join))
+    table.insert(0, "slide", grouped["slide"].first())
+    table.insert(1, "slides", grouped["slide"].agg(";".join))
     sides = split.set_index("donor")[["fold", "side"]]
     table = table.join(sides, on="donor")
-    return table.apply(_plain)
+    table.insert(0, "sample", table.index)
+    return table.apply(_plain).rename_axis(index=None)
 
 
 def _plain(column: pd.Series) -> pd.Series:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from histo_assets.core.expression.errors import ExpressionError
+from histo_assets.core.expression.parsing import GENE, POWERS, SKIP, SYMBOL, compiled, parse_rows
 
-BLOCK_BYTES = 8 << 20
-SKIP, GENE, SYMBOL = -1, -2, -3
-_NEWLINE, _RETURN = 10, 13
+# Small enough that a block and its numbers stay in the processor's cache.
+BLOCK_BYTES = 1 << 20
+_SLACK = 2
+_NEWLINE = 10
+_DAMAGE: Any = (OSError, isal_zlib.error)
 
-Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
 
 
@@ -29,6 +32,10 @@ class GeneBlock:
     gene_id: list[str]
     symbol: list[str]
     values: npt.NDArray[np.float64]
+
+    def name(self, row: int) -> str:
+        """Return the id and the symbol of one gene, as messages name it."""
+        return f"{self.gene_id[row]} {self.symbol[row]}".strip()
 
 
 class ExpressionSource(Protocol):
@@ -72,6 +79,12 @@ class RowFormat:
         """The number of samples that are read."""
         return int((self.roles >= 0).sum())
 
+    @cached_property
+    def fields(self) -> tuple[Positions, Positions, int]:
+        """The roles of the columns that are read, how many to skip before each, and how many after the last."""
+        read = np.flatnonzero(self.roles != SKIP)
+        return self.roles[read], np.diff(read, prepend=-1) - 1, len(self.roles) - 1 - int(read[-1])
+
 
 def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
     """Yield the genes of the lines that `stream` still holds, about `BLOCK_BYTES` of text at a time.
@@ -80,93 +93,117 @@ def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
     ------
     ExpressionError
         A line has more or fewer values than columns, or a wanted value is no finite number, or negative where the
-        layout is not signed; the message names the line, the gene and the sample.
+        layout is not signed; the message names the line, the gene and the sample. The stream breaks off; the message
+        names the last whole line and its gene.
     """
-    line = layout.first_line
-    rest = b""
-    while chunk := stream.read(BLOCK_BYTES):
-        rest += chunk
-        whole = rest.rfind(b"\n") + 1
-        if whole:
-            block, rest = rest[:whole], rest[whole:]
-            yield from _parsed(block, layout, line)
-            line += block.count(b"\n")
-    if rest:
-        yield from _parsed(rest + b"\n", layout, line)
+    line, gene = layout.first_line, "none"
+    window = _Window(stream)
+    while window.whole():
+        block, lines = _parsed(window, layout, line)
+        line += lines
+        if block.gene_id:
+            gene = block.name(-1)
+            yield block
+    if window.damage:
+        raise ExpressionError(f"{layout.path} {window.damage} after line {line - 1}, gene {gene}; fetch the file again")
 
 
-def _parsed(text: bytes, layout: RowFormat, first_line: int) -> Iterator[GeneBlock]:
-    """Yield the genes of a block of whole lines, unless all of them are empty."""
-    buffer = np.frombuffer(text, dtype=np.uint8)
-    ends = np.flatnonzero(buffer == _NEWLINE)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    ends = ends - ((ends > starts) & (buffer[ends - 1] == _RETURN))
-    numbers = np.flatnonzero(ends > starts)
-    if not len(numbers):
-        return
-    rows = _Rows(buffer, starts[numbers], ends[numbers], layout)
-    rows.parse()
-    for row in np.flatnonzero(rows.odd):
-        rows.reread(int(row), first_line + int(numbers[row]))
-    yield GeneBlock(rows.gene_id, rows.symbol, rows.values)
+class _Window:
+    """The part of a stream that is looked at: whole lines in `text[start:end]`, then the beginning of the next.
+
+    `damage` says why the stream could not be read to its end; what came before is still given out.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.text = bytearray(BLOCK_BYTES + _SLACK)
+        self.start = self.end = self.filled = 0
+        self.ended = False
+        self.damage = ""
+
+    def whole(self) -> bool:
+        """Return whether there are whole lines left, after reading on if there were none."""
+        if self.start < self.end:
+            return True
+        rest = self.filled - self.end
+        self.text[:rest] = self.text[self.end : self.filled]
+        self.filled, self.start, self.end = rest, 0, 0
+        while not self.end and not self.ended:
+            self._fill()
+            if self.ended and not self.damage and self.filled and self.text[self.filled - 1] != _NEWLINE:
+                self.text[self.filled] = _NEWLINE
+                self.filled += 1
+            self.end = self.text.rfind(b"\n", 0, self.filled) + 1
+        return self.end > 0
+
+    def _fill(self) -> None:
+        if len(self.text) - self.filled <= _SLACK:
+            self.text = self.text.ljust(2 * len(self.text), b"\0")
+        room = memoryview(self.text)[: len(self.text) - _SLACK]
+        while not self.ended and self.filled < len(room):
+            try:
+                part = self.stream.read1(len(room) - self.filled)  # type: ignore[attr-defined]
+            except EOFError:
+                part, self.damage = b"", "is cut off, its gzip stream has no end,"
+            except _DAMAGE as error:
+                part, self.damage = b"", f"cannot be read ({error})"
+            room[self.filled : self.filled + len(part)] = part
+            self.filled += len(part)
+            self.ended = not part
 
 
-@dataclass
-class _Rows:
-    """The lines of a block while they are parsed."""
+def _parsed(window: _Window, layout: RowFormat, first_line: int) -> tuple[GeneBlock, int]:
+    """Return genes of the whole lines of a window, which moves on, and how many lines these were."""
+    text = np.frombuffer(window.text, dtype=np.uint8)[window.start :]
+    # A number and a separator take two bytes; shorter lines than that are for the next call.
+    most = (window.end - window.start) // (2 * len(layout.columns)) + 1
+    values = np.empty((most, layout.wanted))
+    texts = np.zeros((most, 4), dtype=np.int64)
+    places = np.empty((most, 3), dtype=np.int64)
+    odd = np.zeros(most, dtype=np.bool_)
+    size, separator = np.uint64(window.end - window.start), np.uint8(ord(layout.separator))
+    rows, lines, used = compiled(parse_rows)(
+        text, size, separator, *layout.fields, layout.signed, POWERS, values, texts, places, odd
+    )
+    window.start += int(used)
+    named = texts[:rows].tolist()
+    genes, symbols = ([_text(text, *place[i : i + 2]) for place in named] for i in (0, 2))
+    block = GeneBlock(genes, symbols, values[:rows])
+    for row in np.flatnonzero(odd[:rows]):
+        line, start, end = (int(place) for place in places[row])
+        _reread(block, int(row), text[start:end].tobytes().decode(errors="replace"), layout, first_line + line)
+    return block, lines
 
-    buffer: Bytes
-    starts: Positions
-    ends: Positions
-    layout: RowFormat
-    values: npt.NDArray[np.float64] = field(init=False)
-    odd: npt.NDArray[np.bool_] = field(init=False)
-    gene_id: list[str] = field(init=False)
-    symbol: list[str] = field(init=False)
 
-    def parse(self) -> None:
-        """Fill in what is plain digits; a row with anything else is marked odd."""
-        count = len(self.starts)
-        self.values = np.empty((count, self.layout.wanted))
-        self.odd = np.zeros(count, dtype=np.bool_)
-        texts = np.zeros((count, 4), dtype=np.int64)
-        separator = ord(self.layout.separator)
-        _compiled()(
-            self.buffer, self.starts, self.ends, separator, self.layout.roles, _POWERS, self.values, texts, self.odd
+def _text(text: npt.NDArray[np.uint8], start: int, end: int) -> str:
+    return text[start:end].tobytes().decode(errors="replace").strip('" \r')
+
+
+def _reread(block: GeneBlock, row: int, text: str, layout: RowFormat, line: int) -> None:
+    """Fill in one gene of a block the slow way, or say what is wrong with its line."""
+    cells = text.split(layout.separator)
+    if len(cells) != len(layout.columns):
+        cells = next(csv.reader([text], delimiter=layout.separator))
+    if '"' in text:
+        cells = [cell.strip('" ') for cell in cells]
+    names = {int(role): cell for role, cell in zip(layout.roles, cells, strict=False) if role < SKIP}
+    gene = " ".join(names[role] for role in (GENE, SYMBOL) if role in names)
+    where = f"{layout.path}, line {line}, gene {gene}"
+    if len(cells) != len(layout.columns):
+        raise ExpressionError(
+            f"{where}: {len(cells)} columns where the header names {len(layout.columns)}; "
+            f"the row is ragged or the file is cut off, write or fetch it again"
         )
-        self.gene_id = [self._text(start, end) for start, end in texts[:, :2]]
-        self.symbol = [self._text(start, end) for start, end in texts[:, 2:]]
-
-    def _text(self, start: int, end: int) -> str:
-        return self.buffer[start:end].tobytes().decode(errors="replace").strip('" ')
-
-    def reread(self, row: int, line: int) -> None:
-        """Fill in one row the slow way, or say what is wrong with it."""
-        layout = self.layout
-        text = self.buffer[self.starts[row] : self.ends[row]].tobytes().decode(errors="replace")
-        cells = text.split(layout.separator)
-        if len(cells) != len(layout.columns):
-            cells = next(csv.reader([text], delimiter=layout.separator))
-        if '"' in text:
-            cells = [cell.strip('" ') for cell in cells]
-        names = {int(role): cell for role, cell in zip(layout.roles, cells, strict=False) if role < SKIP}
-        gene = " ".join(names[role] for role in (GENE, SYMBOL) if role in names)
-        where = f"{layout.path}, line {line}, gene {gene}"
-        if len(cells) != len(layout.columns):
-            raise ExpressionError(
-                f"{where}: {len(cells)} columns where the header names {len(layout.columns)}; "
-                f"the row is ragged or the file is cut off, write or fetch it again"
-            )
-        self.gene_id[row], self.symbol[row] = names.get(GENE, ""), names.get(SYMBOL, "")
-        wanted = np.flatnonzero(layout.roles >= 0)
-        try:
-            numbers = np.array([float(cells[column]) for column in wanted])
-        except ValueError:
-            numbers = np.full(len(wanted), np.nan)
-        if not np.isfinite(numbers).all() or (not layout.signed and (numbers < 0).any()):
-            for column in wanted:
-                _refuse_no_number(cells[column], f"{where}, sample {layout.columns[column]}", layout.signed)
-        self.values[row, layout.roles[wanted]] = numbers
+    block.gene_id[row], block.symbol[row] = names.get(GENE, ""), names.get(SYMBOL, "")
+    wanted = np.flatnonzero(layout.roles >= 0)
+    try:
+        numbers = np.array([float(cells[column]) for column in wanted])
+    except ValueError:
+        numbers = np.full(len(wanted), np.nan)
+    if not np.isfinite(numbers).all() or (not layout.signed and (numbers < 0).any()):
+        for column in wanted:
+            _refuse_no_number(cells[column], f"{where}, sample {layout.columns[column]}", layout.signed)
+    block.values[row, layout.roles[wanted]] = numbers
 
 
 def _refuse_no_number(cell: str, where: str, signed: bool) -> None:
@@ -183,78 +220,3 @@ def _refuse_no_number(cell: str, where: str, signed: bool) -> None:
         raise ExpressionError(
             f"{where}: {cell!r} is negative; expression is not, unless it is logarithms (`expression.units: log2`)"
         )
-
-
-# The powers of ten that are exact in float64.
-_POWERS = 10.0 ** np.arange(23)
-
-
-def _parse_plain(
-    buffer: Any, starts: Any, ends: Any, separator: int, roles: Any, powers: Any, values: Any, texts: Any, odd: Any
-) -> None:
-    """Parse lines of numbers such as `12`, `0.31`, `2e-05`; compiled by numba.
-
-    A mantissa below 2**53 times or divided by an exact power of ten is rounded correctly (Clinger, PLDI 1990), so
-    these values equal those of any correct parser. Everything else makes its row odd.
-    """
-    for row in range(len(starts)):
-        position, end = starts[row], ends[row]
-        column = 0
-        while True:
-            start = position
-            role = roles[column] if column < len(roles) else -1
-            if role >= 0:
-                mantissa, power, exponent, digits = 0, 0, 0, 0
-                point, scientific, negative = False, False, False
-                while position < end and buffer[position] != separator:
-                    character = buffer[position]
-                    if 48 <= character <= 57 and scientific:
-                        exponent = min(exponent * 10 + (character - 48), 99)
-                    elif 48 <= character <= 57 and digits < 18:
-                        mantissa = mantissa * 10 + (character - 48)
-                        digits += 1
-                        power -= point
-                    elif character == 46 and not point and not scientific:
-                        point = True
-                    elif (character == 101 or character == 69) and digits > 0 and not scientific:
-                        scientific = True
-                        if position + 2 < end and (buffer[position + 1] == 45 or buffer[position + 1] == 43):
-                            negative = buffer[position + 1] == 45
-                            position += 1
-                        if position + 1 >= end or not 48 <= buffer[position + 1] <= 57:
-                            odd[row] = True
-                    else:
-                        odd[row] = True
-                    position += 1
-                power += -exponent if negative else exponent
-                if digits == 0 or mantissa >= 9007199254740992 or abs(power) > 22:
-                    odd[row] = True
-                elif power < 0:
-                    values[row, role] = mantissa / powers[-power]
-                else:
-                    values[row, role] = mantissa * powers[power]
-            else:
-                while position < end and buffer[position] != separator:
-                    position += 1
-                if role <= -2:
-                    texts[row, -2 * role - 4] = start
-                    texts[row, -2 * role - 3] = position
-            column += 1
-            if position >= end:
-                break
-            position += 1
-        if column != len(roles):
-            odd[row] = True
-
-
-@cache
-def _compiled() -> Callable[..., None]:
-    """Return the parser as machine code, kept between processes where the file system allows."""
-    import numba
-
-    parser: Callable[..., None]
-    try:
-        parser = numba.njit(cache=True)(_parse_plain)
-    except RuntimeError:
-        parser = numba.njit(_parse_plain)
-    return parser

@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from histo_assets.core.expression.settings import GeneFilterSettings
+from histo_assets.core.expression.settings import GeneFilterSettings, NameRule
 
 DOTTED = re.compile(r"\.\d+$")
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})\.\d+")
 
 Flags = npt.NDArray[np.bool_]
 
@@ -47,12 +47,23 @@ def gene_filter(
     passed = [np.ones(len(maximum), dtype=np.bool_), maximum > settings.min_max, is_variable(sd, settings)]
     steps = ["in the file", f"highest log2 value > {settings.min_max:g}", f"standard deviation > {settings.min_sd:g}"]
     if settings.names != "all":
-        passed.append(np.array([not DOTTED.search(symbol) for symbol in symbols], dtype=np.bool_))
+        passed.append(np.array([name != "dotted" for name in names], dtype=np.bool_))
         steps.append("name without a version (not dotted)")
+    if settings.names in ("drop_dotted_and_repeated", "keep_first"):
         passed.append(_of_its_own(symbols, names, keep_first=settings.names == "keep_first"))
         steps.append("first of its name" if settings.names == "keep_first" else "name of its own (not repeated)")
     left = np.logical_and.accumulate(passed)
     return GeneFilter(left[-1], names, pd.DataFrame({"step": steps, "genes": left.sum(axis=1)}))
+
+
+def genes_by_rule(
+    maximum: npt.NDArray[np.float64], sd: npt.NDArray[np.float64], symbols: Sequence[str], settings: GeneFilterSettings
+) -> dict[str, int]:
+    """Return name rule -> how many genes would stay under it, everything else as in `settings`."""
+    return {
+        rule: int(gene_filter(maximum, sd, symbols, settings.model_copy(update={"names": rule})).kept.sum())
+        for rule in get_args(NameRule)
+    }
 
 
 def is_variable(sd: npt.NDArray[np.float64], settings: GeneFilterSettings) -> Flags:
@@ -81,12 +92,3 @@ def _of_its_own(symbols: Sequence[str], names: list[str], keep_first: bool) -> F
         unique.append(name != "repeated" or (keep_first and symbol not in seen))
         seen.add(symbol)
     return np.array(unique, dtype=np.bool_)
-
-
-def unversioned(gene_id: str) -> str:
-    """Return an Ensembl id without its version; `_PAR_Y` stays, so that the two of a pair differ.
-
-    >>> unversioned("ENSG00000223972.5"), unversioned("ENSG00000182378.13_PAR_Y"), unversioned("AL627309.1")
-    ('ENSG00000223972', 'ENSG00000182378_PAR_Y', 'AL627309.1')
-    """
-    return _ENSEMBL.sub(r"\1", gene_id)

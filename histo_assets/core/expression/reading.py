@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from upath import UPath
 
 from histo_assets.core.expression.blocks import ExpressionSource, GeneBlock
+from histo_assets.core.expression.collected import Collected
 from histo_assets.core.expression.errors import ExpressionError
-from histo_assets.core.expression.filters import GeneFilter, gene_filter, is_variable, unversioned
 from histo_assets.core.expression.gct import open_gct
-from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
+from histo_assets.core.expression.identifiers import refuse_mixed_ids
+from histo_assets.core.expression.lengths import GeneLengths, read_gene_lengths
+from histo_assets.core.expression.releases import refuse_missing_samples, refuse_other_gencode
+from histo_assets.core.expression.remote import local_expression
+from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.expression.tables import (
     format_by_name,
     open_delimited,
@@ -23,27 +27,32 @@ from histo_assets.core.expression.tables import (
     open_parquet,
     open_samples_in_rows,
 )
-from histo_assets.core.expression.text import refuse_repeated
-from histo_assets.core.expression.units import log2_expression, refuse_other_totals, refuse_other_units
-from histo_assets.core.files import local_copy
+from histo_assets.core.expression.units import UnitCheck, log2_expression, refuse_empty, scalable
+from histo_assets.core.expression.values import SetAside, stored_matrix
+from histo_assets.core.files import atomic_path
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 Floats = npt.NDArray[np.float64]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class ExpressionTable:
-    """What was read of an expression file.
+class ExpressionReport:
+    """What was found in an expression file.
 
     Attributes
     ----------
-    adata
-        samples x kept genes, X float32 log2; var has gene_id, gene_id_unversioned, symbol, and max, mean and sd over
-        the samples that the filter was fitted on. Genes are named by symbol where no other kept gene has it.
+    samples
+        Samples of the matrix, in its order.
+    var
+        Kept genes, in order: gene_id, gene_id_unversioned, symbol, and max, mean and sd of log2 over the samples that
+        the filter was fitted on. Indexed by symbol where every kept gene has its own, else by gene_id.
     funnel
         step (str), genes (int): how many genes each step of the filter left.
+    alternatives
+        samples ('of the filter', 'all that are read'), n_samples, names (the rule), genes: how many would stay.
     notes
         What is odd about the file, in sentences.
     missing_samples
@@ -52,15 +61,29 @@ class ExpressionTable:
         gene_id, symbol, max, sd, name_class ('standard', 'dotted' or 'repeated'), kept: all genes of the file.
     """
 
-    adata: AnnData
+    samples: list[str]
+    var: pd.DataFrame
     funnel: pd.DataFrame
+    alternatives: pd.DataFrame
     notes: list[str]
     missing_samples: list[str]
     genes: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class ExpressionTable(ExpressionReport):
+    """The same with `adata`: samples x kept genes, X float32 log2."""
+
+    adata: AnnData
+
+
 def read_expression(
-    path: str, settings: ExpressionSettings, samples: Sequence[str] | None, filter_samples: Sequence[str] | None
+    path: str,
+    settings: ExpressionSettings,
+    samples: Sequence[str] | None,
+    filter_samples: Sequence[str] | None,
+    gene_lengths: str | None = None,
+    progress: Progress | None = None,
 ) -> ExpressionTable:
     """Return the expression of `samples`, with the genes that pass a filter fitted on `filter_samples`.
 
@@ -77,39 +100,78 @@ def read_expression(
     filter_samples
         The samples that maximum and standard deviation run over, training donors' in a rigorous study; None for
         those of the result.
+    gene_lengths
+        Where `settings.gene_lengths` lies; None to take it as it stands there.
+    progress
+        Called with a line on how far the reading is.
 
     Raises
     ------
     ExpressionError
-        The file is malformed or not in the declared units, holds none of the samples, or no gene passes.
+        The file is malformed, not in the declared units or of another release, holds none of the samples, or no
+        gene passes.
     """
-    source = open_expression(path, settings)
-    taken, missing = _found(source, samples)
-    fitted, unfitted = _found(source, taken if filter_samples is None else filter_samples)
-    reading = list(dict.fromkeys([*taken, *fitted]))
-    totals, counted = np.zeros(len(reading)), 0
-    if settings.units in ("fpkm", "counts"):
-        totals, counted = _totals(source, reading)
-        refuse_other_totals(totals, counted, settings.units, reading, path)
-    collected = _Collected(settings.filter, _places(reading, taken), _places(reading, fitted))
-    sums = np.zeros(len(reading))
-    for block in _checked(source, settings.units, reading):
-        collected.add(block, log2_expression(block.values, settings.units, totals))
-        sums += block.values.sum(axis=0)
-    collected.refuse_repeated_genes(path)
-    notes = source.notes(len(collected.gene_id))
-    notes += refuse_other_totals(sums, len(collected.gene_id), settings.units, reading, path)
-    notes += _notes_on_samples(taken, missing, fitted, unfitted)
-    return collected.table(settings, path, taken, missing, notes)
+    from anndata import AnnData
+
+    reading = _Reading(path, settings, samples, filter_samples, gene_lengths, progress)
+    with SetAside(len(reading.taken)) as aside:
+        report, kept = reading.report(aside)
+        matrix = np.empty((len(report.samples), len(report.var)), dtype=np.float32)
+        aside.fill(matrix, kept)
+    return ExpressionTable(**vars(report), adata=AnnData(matrix, _obs(report.samples), report.var, _uns(settings)))
 
 
-def open_expression(path: str, settings: ExpressionSettings) -> ExpressionSource:
+def write_expression(
+    path: str,
+    settings: ExpressionSettings,
+    samples: Sequence[str] | None,
+    filter_samples: Sequence[str] | None,
+    target: Path,
+    gene_lengths: str | None = None,
+    progress: Progress | None = None,
+    describe: Callable[[list[str]], pd.DataFrame] | None = None,
+) -> ExpressionReport:
+    """Write the same matrix to an h5ad file, whole or not at all; it never is in memory as a whole.
+
+    Parameters
+    ----------
+    target
+        The file to write; its folder is also where values wait while the file is read.
+    describe
+        Returns the table of the result's samples, indexed by them, that becomes `obs`.
+
+    The other parameters, and what is raised, are those of `read_expression`.
+    """
+    import h5py
+    from anndata import AnnData
+
+    reading = _Reading(path, settings, samples, filter_samples, gene_lengths, progress)
+    obs = (describe or _obs)(reading.taken)
+    with atomic_path(target) as temporary, SetAside(len(reading.taken), temporary.parent) as aside:
+        report, kept = reading.report(aside)
+        uns = {**_uns(settings), "gene_filter": report.genes, "funnel": report.funnel}
+        AnnData(obs=obs, var=report.var, uns=uns).write_h5ad(temporary)
+        with h5py.File(temporary, "r+") as stored:
+            stored.pop("X", None)
+            aside.fill(stored_matrix(stored, len(report.samples), len(report.var)), kept)
+    return report
+
+
+def filter_expression(
+    path: str,
+    settings: ExpressionSettings,
+    samples: Sequence[str] | None = None,
+    filter_samples: Sequence[str] | None = None,
+    gene_lengths: str | None = None,
+) -> ExpressionReport:
+    """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
+    return _Reading(path, settings, samples, filter_samples, gene_lengths, None).report()[0]
+
+
+def open_expression(path: str, settings: ExpressionSettings, progress: Progress | None = None) -> ExpressionSource:
     """Return an expression file as a source of blocks, by the study's format or the file's name."""
-    local = path
-    if "://" in path:
-        location = UPath(path)
-        local = str(local_copy(location, f"{path}@{location.fs.ukey(location.path)}"))
     kind = settings.format or format_by_name(path)
+    local = local_expression(path, settings, progress)
     if kind == "gct":
         return open_gct(local)
     if kind == "h5ad":
@@ -120,6 +182,98 @@ def open_expression(path: str, settings: ExpressionSettings) -> ExpressionSource
     return (
         open_delimited(local, separator) if settings.samples_in == "columns" else open_samples_in_rows(local, separator)
     )
+
+
+class _Reading:
+    """One pass over a file, two where values are scaled to a million.
+
+    `taken` are the samples of the result, `fitted` those of the filter.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        settings: ExpressionSettings,
+        samples: Sequence[str] | None,
+        filter_samples: Sequence[str] | None,
+        gene_lengths: str | None,
+        progress: Progress | None,
+    ) -> None:
+        self.path, self.settings, self.units = path, settings, settings.units
+        self.tell = progress or (lambda line: None)
+        self.source = open_expression(path, settings, progress)
+        self.taken, self.missing = _found(self.source, samples)
+        refuse_missing_samples(settings.release, self.missing, len(self.taken) + len(self.missing), path)
+        self.fitted, self.unfitted = _found(self.source, self.taken if filter_samples is None else filter_samples)
+        # Those of the filter come first: lying side by side they are looked at without a copy.
+        self.read = list(dict.fromkeys([*self.fitted, *self.taken]))
+        self.lengths: GeneLengths | None = None
+        if settings.gene_lengths:
+            self.lengths = read_gene_lengths(gene_lengths or settings.gene_lengths)
+
+    def report(self, aside: SetAside | None = None) -> tuple[ExpressionReport, npt.NDArray[np.bool_]]:
+        """Return the report, and which of the genes that were set aside stay."""
+        notes, totals = self._totals()
+        place = {sample: i for i, sample in enumerate(self.read)}
+        taken = np.array([place[sample] for sample in self.taken], dtype=np.int64)
+        collected = Collected(self.settings.filter, taken, len(self.fitted), len(self.read))
+        check = UnitCheck(self.units, self.read, self.path)
+        for block in self.source.blocks(self.read, signed=self.units == "log2"):
+            check.add(block)
+            lengths = self._lengths_of(block)
+            log2 = log2_expression(block.values, self.units, totals, lengths)
+            collected.add(block, log2)
+            if aside is not None:
+                aside.add(collected.values(log2))
+            self.tell(f"{check.genes:,} genes read")
+        genes = collected.gene_id
+        collected.refuse_repeated_genes(self.path)
+        refuse_other_gencode(self.settings.release, genes, self.path)
+        notes = [*self.source.notes(len(genes)), *check.notes(self.lengths is not None), *notes]
+        notes += [*refuse_mixed_ids(genes, self.path), *self._notes_on_samples()]
+        chosen = collected.chosen(self.path)
+        report = ExpressionReport(
+            samples=self.taken,
+            var=collected.var(chosen),
+            funnel=chosen.funnel,
+            alternatives=collected.alternatives(),
+            notes=notes,
+            missing_samples=self.missing,
+            genes=collected.genes(chosen),
+        )
+        return report, chosen.kept[np.concatenate(collected.candidates)]
+
+    def _totals(self) -> tuple[list[str], Floats]:
+        """Return notes on lengths, and the sum of every sample over all genes, where values are scaled by it."""
+        totals, genes, unknown = np.zeros(len(self.read)), 0, list[str]()
+        if self.units not in ("fpkm", "counts"):
+            return [], totals
+        for block in self.source.blocks(self.read):
+            lengths = self._lengths_of(block)
+            totals += scalable(block.values, lengths).sum(axis=0)
+            genes += len(block.gene_id)
+            if lengths is not None:
+                unknown += [block.gene_id[place] for place in np.flatnonzero(np.isnan(lengths))]
+            self.tell(f"{genes:,} genes summed")
+        notes = self.lengths.refuse_unknown(unknown, genes, self.path) if self.lengths else []
+        refuse_empty(totals, self.read, self.path)
+        return notes, totals
+
+    def _lengths_of(self, block: GeneBlock) -> Floats | None:
+        return None if self.lengths is None else self.lengths.of(block.gene_id, block.symbol)
+
+    def _notes_on_samples(self) -> list[str]:
+        notes = []
+        if self.missing:
+            asked = len(self.taken) + len(self.missing)
+            notes.append(f"{len(self.missing)} of {asked} samples are not in the file, such as {self.missing[0]}")
+        if self.unfitted:
+            such = self.unfitted[0]
+            notes.append(f"{len(self.unfitted)} samples to fit the gene filter on are not in the file, such as {such}")
+        if len(self.fitted) == 1:
+            such = self.fitted[0]
+            notes.append(f"the gene filter was fitted on one sample, {such}, so no gene was dropped for its variance")
+        return notes
 
 
 def _found(source: ExpressionSource, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -138,127 +292,9 @@ def _found(source: ExpressionSource, names: Sequence[str] | None) -> tuple[list[
     return found, [name for name in wanted if name not in there]
 
 
-def _places(reading: list[str], names: list[str]) -> npt.NDArray[np.int64]:
-    place = {name: i for i, name in enumerate(reading)}
-    return np.array([place[name] for name in names], dtype=np.int64)
+def _obs(samples: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"sample": samples}, index=pd.Index(samples, dtype=object))
 
 
-def _checked(source: ExpressionSource, units: str, samples: list[str]) -> Iterator[GeneBlock]:
-    for block in source.blocks(samples, signed=units == "log2"):
-        refuse_other_units(block, units, samples, source.path)
-        yield block
-
-
-def _totals(source: ExpressionSource, samples: list[str]) -> tuple[Floats, int]:
-    """Return the sum of every sample over all genes, and how many genes there are."""
-    totals, genes = np.zeros(len(samples)), 0
-    for block in source.blocks(samples):
-        totals += block.values.sum(axis=0)
-        genes += len(block.gene_id)
-    return totals, genes
-
-
-def _notes_on_samples(taken: list[str], missing: list[str], fitted: list[str], unfitted: list[str]) -> list[str]:
-    notes = []
-    if missing:
-        notes.append(f"{len(missing)} of {len(taken) + len(missing)} samples are not in the file, such as {missing[0]}")
-    if unfitted:
-        notes.append(f"{len(unfitted)} samples to fit the gene filter on are not in the file, such as {unfitted[0]}")
-    if len(fitted) == 1:
-        notes.append(f"the gene filter was fitted on one sample, {fitted[0]}, so no gene was dropped for its variance")
-    return notes
-
-
-@dataclass
-class _Collected:
-    """What is kept of the blocks: figures of every gene, values of those that are expressed and variable."""
-
-    settings: GeneFilterSettings
-    taken: npt.NDArray[np.int64]
-    fitted: npt.NDArray[np.int64]
-    gene_id: list[str] = field(default_factory=list)
-    symbol: list[str] = field(default_factory=list)
-    maximum: list[Floats] = field(default_factory=list)
-    mean: list[Floats] = field(default_factory=list)
-    sd: list[Floats] = field(default_factory=list)
-    candidates: list[npt.NDArray[np.bool_]] = field(default_factory=list)
-    values: list[npt.NDArray[np.float32]] = field(default_factory=list)
-
-    def add(self, block: GeneBlock, log2: Floats) -> None:
-        """Take in a block; `log2`: (genes, samples read)."""
-        fit = log2[:, self.fitted]
-        maximum = fit.max(axis=1)
-        single = fit.shape[1] <= self.settings.ddof
-        sd = np.full(len(fit), np.nan) if single else fit.std(axis=1, ddof=self.settings.ddof)
-        candidate = (maximum > self.settings.min_max) & is_variable(sd, self.settings)
-        self.gene_id += block.gene_id
-        self.symbol += [name or unversioned(gene) for gene, name in zip(block.gene_id, block.symbol, strict=True)]
-        self.maximum.append(maximum)
-        self.mean.append(fit.mean(axis=1))
-        self.sd.append(sd)
-        self.candidates.append(candidate)
-        self.values.append(log2[np.ix_(candidate, self.taken)].astype(np.float32))
-
-    def refuse_repeated_genes(self, path: str) -> None:
-        """Raise an ExpressionError if an id occurs twice; where ids are all there is, the name rule may drop them."""
-        names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
-        if not names_only or self.settings.names == "all":
-            refuse_repeated(self.gene_id, "gene", path)
-
-    def table(
-        self, settings: ExpressionSettings, path: str, samples: list[str], missing: list[str], notes: list[str]
-    ) -> ExpressionTable:
-        """Return the result, after the filter by names, which needs all of them."""
-        from anndata import AnnData
-
-        if not self.gene_id:
-            raise ExpressionError(f"{path} has a header and no genes; fetch or write the file again")
-        maximum, mean, sd = (np.concatenate(parts) for parts in (self.maximum, self.mean, self.sd))
-        chosen = gene_filter(maximum, sd, self.symbol, self.settings)
-        if not chosen.kept.any():
-            raise ExpressionError(_nothing_left(path, chosen, len(self.fitted)))
-        genes = pd.DataFrame(
-            {
-                "gene_id": self.gene_id,
-                "symbol": self.symbol,
-                "max": maximum,
-                "sd": sd,
-                "name_class": chosen.name_class,
-                "kept": chosen.kept,
-            }
-        )
-        var = genes.loc[chosen.kept, ["gene_id", "symbol", "max"]].assign(mean=mean[chosen.kept], sd=sd[chosen.kept])
-        var.insert(1, "gene_id_unversioned", var["gene_id"].map(unversioned))
-        var.index = pd.Index(_names(var), dtype=object)
-        adata = AnnData(
-            X=self._matrix(chosen.kept, len(samples)),
-            obs=pd.DataFrame({"sample": samples}, index=pd.Index(samples, dtype=object)),
-            var=var,
-            uns={"units": settings.units},
-        )
-        return ExpressionTable(adata, chosen.funnel, notes, missing, genes)
-
-    def _matrix(self, kept: npt.NDArray[np.bool_], samples: int) -> npt.NDArray[np.float32]:
-        """Return (samples, kept genes); the blocks are given up on the way, so that memory holds one copy."""
-        matrix = np.empty((samples, int(kept.sum())), dtype=np.float32)
-        first = column = 0
-        for candidate, values in zip(self.candidates, self.values, strict=True):
-            stay = kept[first : first + len(candidate)][candidate]
-            matrix[:, column : column + int(stay.sum())] = values[stay].T
-            first += len(candidate)
-            column += int(stay.sum())
-        return matrix
-
-
-def _names(var: pd.DataFrame) -> list[str]:
-    """Return the symbol of each gene where no other has it, else its id."""
-    names = var["symbol"].where(~var["symbol"].duplicated(keep=False), var["gene_id"])
-    return list(var["gene_id"] if names.duplicated().any() else names)
-
-
-def _nothing_left(path: str, chosen: GeneFilter, samples: int) -> str:
-    steps = ", ".join(f"{row.genes} {row.step}" for row in chosen.funnel.itertuples())
-    return (
-        f"{path}: no gene passes the filter over {samples} samples ({steps}); lower `expression.filter.min_max` or "
-        f"`min_sd`, or change `names`"
-    )
+def _uns(settings: ExpressionSettings) -> dict[str, str]:
+    return {"units": settings.units, "names": settings.filter.names}

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from histo_assets.core.expression.blocks import GENE, SKIP, SYMBOL, GeneBlock, RowFormat, gene_blocks
+from histo_assets.core.expression.blocks import GeneBlock, RowFormat, gene_blocks
 from histo_assets.core.expression.errors import ExpressionError
+from histo_assets.core.expression.parsing import GENE, SKIP, SYMBOL
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Pictures of the expression matrix: the three gene filters (Fig. 3 of the post) and its principal components."""
+"""Pictures of the expression matrix: the gene filters (Fig. 3 of the post), its samples (Fig. 1) and components."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,13 +10,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo_assets.core.figures.charts import bars, histogram, stacked_bars
+from histo_assets.core.figures.palette import short_name, tissue_colours
+from histo_assets.core.figures.projection import cloud, tissue_key
 from histo_assets.core.figures.style import (
     ACCENT,
     ALARM,
+    INK,
     PALE,
+    counted,
     dress,
     empty_panel,
     headline,
+    height_for,
     legend,
     message_figure,
     new_axes,
@@ -28,6 +34,7 @@ from histo_assets.core.figures.style import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 _CLASSES = {"standard": "standard", "dotted": "with a dot", "repeated": "repeated"}
 
@@ -52,7 +59,7 @@ def gene_filter_figure(
     ):
         values = numbers(genes[column])
         top = max(float(np.nanquantile(values, 0.9995)) if np.isfinite(values).any() else 1.0, limit * 1.3, 1e-6)
-        edges = np.linspace(0, top, 51)
+        edges = _edges(limit, top)
         histogram(axes, values, edges, PALE)
         histogram(axes, values[kept], edges, ACCENT)
         axes.set_yscale("symlog", linthresh=10)
@@ -71,12 +78,23 @@ def gene_filter_figure(
         "kept": np.array([(kept & (classes == name)).sum() for name in names], dtype=float),
         "removed": np.array([(~kept & (classes == name)).sum() for name in names], dtype=float),
     }
-    stacked_bars(panels[2], [_CLASSES.get(name, name) for name in names], parts, {"kept": ACCENT, "removed": PALE})
-    panels[2].set_ylim(max(len(names), 3) - 0.4, -0.6)
+    colours = {"kept": ACCENT, "removed": PALE}
+    stacked_bars(panels[2], [_CLASSES.get(name, name) for name in names], parts, colours, labels=False)
+    for row, (stay, go) in enumerate(zip(parts["kept"], parts["removed"], strict=True)):
+        text = f"{thousands(stay)} of {thousands(stay + go)}"
+        panels[2].text(0, row - 0.46, text, va="bottom", fontsize=7.5, color=INK, in_layout=False)
+    panels[2].set_ylim(max(len(names), 3) - 0.4, -0.75)
     dress(panels[2], "c  Names", "genes", grid="x")
     panels[2].tick_params(axis="y", length=0)
     legend(panels[2], loc="lower right")
     return figure
+
+
+def _edges(limit: float, top: float) -> npt.NDArray[np.float64]:
+    """Return edges of about fifty bins from 0 to `top` or a little beyond, one of them at `limit`."""
+    below = max(1, round(50 * limit / top)) if limit > 0 else 0
+    width = limit / below if below else top / 50
+    return np.asarray(width * np.arange(int(np.ceil(top / width - 1e-9)) + 1), dtype=np.float64)
 
 
 def filter_funnel(funnel: pd.DataFrame, title: str = "Genes left after each filter") -> Figure:
@@ -117,8 +135,52 @@ def explained_variance(explained: npt.ArrayLike, title: str = "Variance explaine
     )
     axes.set_ylim(0, max(105.0, float(total.max()) * 1.08))
     axes.set_xlim(0.3, len(share) + 0.9)
+    axes.xaxis.set_major_locator(_whole_numbers())
+    legend(axes, loc="center right")
+    return figure
+
+
+def _whole_numbers() -> MaxNLocator:
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(axes, loc="center right")
+    return MaxNLocator(integer=True)
+
+
+def samples_figure(obs: pd.DataFrame, title: str = "Samples") -> Figure:
+    """Return samples per tissue and per donor (Fig. 1 of the post).
+
+    `obs` has a row per sample: `tissue`, `donor`, and `side` of the split where there is one.
+    """
+    if reason := problem(obs, "tissue", "donor"):
+        return message_figure(title, reason)
+    counts = obs["tissue"].astype(str).value_counts()
+    per_donor = obs["donor"].astype(str).value_counts()
+    figure = new_figure(9.5, height_for(len(counts), least=3.8))
+    told = f"{counted(len(obs), 'sample')}, {counted(len(per_donor), 'donor')}, {counted(len(counts), 'tissue')}"
+    headline(figure, f"{title}: {told}")
+    left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
+    names = [short_name(str(tissue)) for tissue in counts.index]
+    colours = tissue_colours(map(str, counts.index))
+    bars(left, names, numbers(counts), [colours[str(tissue)] for tissue in counts.index])
+    dress(left, "Samples per tissue", "samples", grid="x")
+    left.tick_params(axis="y", length=0)
+    right.hist(per_donor, bins=np.arange(0.5, per_donor.max() + 1.5), color=ACCENT, edgecolor="white", linewidth=0.5)
+    dress(right, "Samples per donor", "samples of a donor", "donors", grid="y")
+    for axis in (right.xaxis, right.yaxis):
+        axis.set_major_locator(_whole_numbers())
+    return figure
+
+
+def keyed_maps(
+    umap: npt.NDArray[np.floating], tsne: npt.NDArray[np.floating], tissues: Sequence[str], title: str = "Expression"
+) -> Figure:
+    """Return UMAP and t-SNE, (n, 2) each, with the points free of labels and every tissue named in a legend below."""
+    if len(umap) == 0:
+        return message_figure(title, "There is nothing to draw: no points.")
+    rows = -(-len(set(tissues)) // 8)
+    figure = new_figure(11.2, 5.8 + 0.19 * rows)
+    headline(figure, f"{title} ({counted(len(umap), 'point')}, {counted(len(set(tissues)), 'tissue')})")
+    for axes, points, name in zip(figure.subplots(1, 2), (umap, tsne), ("UMAP", "t-SNE"), strict=True):
+        cloud(axes, points, tissues, name, names=False)
+    tissue_key(figure, tissues)
     return figure
