@@ -52,6 +52,7 @@ truth: $(BIN)/histo-assets ## the larger synthetic cohort, end to end
 bench: $(VENV)/.dev ## the benchmarks, side by side with what they are measured against
 	$(BIN)/python -m histo_assets_tests.benchmarks.tiling
 	$(BIN)/python -m histo_assets_tests.benchmarks.filters
+	$(BIN)/python -m histo_assets_tests.benchmarks.expression
 
 format: $(VENV)/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, prune.
+"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, expression, prune.
 
 Belongs here: reading arguments, setting the environment up, printing. Does not: anything that a
 Dagster run or a test would need as well.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histo_assets.cli_expression import expression, fetch_release
 from histo_assets.local import (
     check_names,
     console,
@@ -174,6 +175,8 @@ def ui(
 
 app.command()(tile)
 app.command()(calibrate)
+app.command()(expression)
+app.command()(fetch_release)
 
 
 def main() -> None:

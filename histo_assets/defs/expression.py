@@ -1,5 +1,7 @@
 """Room `expression`: from the expression file to log2(1+TPM) of the genes that passed."""
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import dagster as dg
@@ -9,6 +11,8 @@ from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Matrix, Table
 
 ROOM = "expression"
+SECONDS_BETWEEN_LINES = 5.0
+GENES_IN_THE_POST = 17_408  # of GTEx v8, over all samples of the post; to compare with
 
 
 def build(assets: StudyAssets) -> list[Any]:
@@ -20,6 +24,7 @@ def build(assets: StudyAssets) -> list[Any]:
         "matrices",
         kinds={"anndata"},
         settings=[study.expression],
+        revision=2,
         ins={
             "slide_pairs": assets.one("slide_pairs"),
             "selected_slides": assets.every("selected_slides"),
@@ -44,21 +49,24 @@ def build(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.cohort.samples import sample_table
         from histo_assets.core.expression.reading import read_expression
-        from histo_assets.core.figures.expression import filter_funnel, gene_filter_figure
+        from histo_assets.core.expression.releases import refuse_mixed_releases
+        from histo_assets.core.figures.expression import filter_funnel, gene_filter_figure, samples_figure
 
+        settings, path = study.expression, study.resolve(study.expression.file)
+        refuse_mixed_releases(path, [study.cohort.manifest, study.cohort.rna_samples], settings.release)
         selected = pd.concat(selected_slides.values(), ignore_index=True)
         obs = sample_table(selected, donor_split)
         training = obs.index[obs["side"] == "train"]
-        gene_filter = study.expression.filter
+        gene_filter = settings.filter
         fitted_on = training if gene_filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
-        table = read_expression(
-            study.resolve(study.expression.file), study.expression, list(obs.index), list(fitted_on)
-        )
+        lengths = settings.gene_lengths and study.resolve(settings.gene_lengths)
+        tell = now_and_then(context.log.info)
+        table = read_expression(path, settings, list(obs.index), list(fitted_on), lengths, tell)
         for note in table.notes:
             context.log.info(note)
         adata = table.adata
         adata.obs = obs.loc[adata.obs_names]
-        adata.uns.update(gene_filter=table.genes, funnel=table.funnel)
+        adata.uns.update(gene_filter=table.genes, funnel=table.funnel, alternatives=table.alternatives)
         finite = bool(np.isfinite(adata.X).all())
         filters = gene_filter_figure(table.genes, gene_filter.min_max, gene_filter.min_sd)
         return result(
@@ -67,12 +75,16 @@ def build(assets: StudyAssets) -> list[Any]:
                 "samples": adata.n_obs,
                 "genes": adata.n_vars,
                 "genes_in_file": int(table.funnel["genes"].iloc[0]),
+                "units": settings.units,
                 "filter_fitted_on": f"{len(fitted_on)} samples ({gene_filter.fit_on})",
+                "other_filters": dg.MetadataValue.md(markdown_table(table.alternatives)),
+                **({"genes_in_the_post": GENES_IN_THE_POST} if settings.release == "gtex_v8" else {}),
                 "preview": picture(filters, "gene filters"),
                 "funnel_picture": picture(filter_funnel(table.funnel), "funnel"),
+                "samples_picture": picture(samples_figure(adata.obs), "samples per tissue and donor"),
                 "funnel": dg.MetadataValue.md(markdown_table(table.funnel)),
                 "notes": "; ".join(table.notes) or "none",
-                **table_metadata(adata.obs.reset_index()),
+                **table_metadata(adata.obs),
             },
             [
                 verdict(
@@ -95,8 +107,25 @@ def build(assets: StudyAssets) -> list[Any]:
     )
     def expression_projection(expression_matrix: Matrix) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of expression."""
+        from histo_assets.core.figures.expression import keyed_maps
         from histo_assets.defs.projections import projection_result
 
-        return projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
+        made = projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
+        drawn = made.value[made.value.obs["drawn"].to_numpy(dtype=bool)]
+        maps = keyed_maps(drawn.obsm["X_umap"], drawn.obsm["X_tsne"], list(drawn.obs["tissue"].astype(str)))
+        return made._replace(metadata={**(made.metadata or {}), "with_legend": picture(maps, "legend of tissues")})
 
     return [expression_matrix, expression_projection]
+
+
+def now_and_then(tell: Callable[[str], None], seconds: float = SECONDS_BETWEEN_LINES) -> Callable[[str], None]:
+    """Return `tell` for a loop that would call it too often: it says the first line, then one every few seconds."""
+    due = 0.0
+
+    def say(line: str) -> None:
+        nonlocal due
+        if monotonic() >= due:
+            due = monotonic() + seconds
+            tell(line)
+
+    return say

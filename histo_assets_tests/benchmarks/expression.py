@@ -128,6 +128,7 @@ def ours_written(path: str = "", wanted: str = "", out: str = "") -> dict[str, A
 
 def compiled(out: str = "") -> dict[str, Any]:
     """Compile the parser into an empty cache, or load it from a filled one."""
+    import anndata  # noqa: F401
     import numba  # noqa: F401
 
     import histo_assets.core.expression.reading  # noqa: F401
@@ -181,7 +182,7 @@ def figures(folder: Path, genes: int, samples: int, repeats: int) -> Iterator[di
         theirs = best("pandas_in_chunks", whole, wanted)
         yield _figure(f"{name}: pandas in chunks of {PANDAS_ROWS} rows", theirs["cpu_seconds"], "CPU s")
         yield _figure(f"{name}: pandas, peak memory", theirs["peak_mb"], "MB")
-        for side, more in (("ours", ""), ("ours_written", ", written as h5ad")):
+        for side, more in (("ours", ""), ("ours_written", ", with h5ad")):
             out = (folder,) if more else ()
             mine, fewer = best(side, whole, wanted, *out), best(side, half, wanted, *out)
             if theirs["genes"] != mine["genes"]:
@@ -189,9 +190,11 @@ def figures(folder: Path, genes: int, samples: int, repeats: int) -> Iterator[di
             what = f"{name}: ours{more}"
             yield _figure(f"{what}, {mine['genes']:,} genes kept", mine["cpu_seconds"], "CPU s")
             yield _figure(f"{what}, over pandas", mine["cpu_seconds"] / theirs["cpu_seconds"], "", 0.25)
-            yield _figure(f"{what}, over isal alone", mine["cpu_seconds"] / alone["cpu_seconds"], "", 3)
+            # isal writes nothing, so its target is for reading.
+            over_isal = mine["cpu_seconds"] / alone["cpu_seconds"]
+            yield _figure(f"{what}, over isal alone", over_isal, "", None if more else 3)
             yield _figure(f"{what}, peak memory", mine["peak_mb"], "MB", 1000)
-            yield _figure(f"{what}, peak over that of half the genes", mine["peak_mb"] / fewer["peak_mb"], "", 1.1)
+            yield _figure(f"{what}, peak over half the genes'", mine["peak_mb"] / fewer["peak_mb"], "", 1.1)
             # What a run costs whatever its genes drops out of the difference.
             per_gene = (mine["cpu_seconds"] - fewer["cpu_seconds"]) / (genes - genes // 2)
             every = mine["cpu_seconds"] + per_gene * (GTEX_GENES - genes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings,
 from histo_assets.core.cohort.splits import leaking_donors, split_donors
 from histo_assets.core.expression.filters import gene_filter
 from histo_assets.core.expression.gct import open_gct
-from histo_assets.core.expression.reading import read_expression
+from histo_assets.core.expression.reading import filter_expression, read_expression, write_expression
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings
 from histo_assets.studies.study import load_study
 
@@ -142,6 +143,8 @@ def test_name_rules_leave_the_genes_that_were_counted(kidney):
 
     assert funnel("drop_dotted_and_repeated")[3:] == [37_861, 36_066]
     assert funnel("keep_first")[3:] == [37_861, 36_259]
+    assert funnel("drop_dotted")[3:] == [37_861]
+    assert funnel("all") == [56_200] * 3
 
 
 @settings(max_examples=10, deadline=None)
@@ -160,6 +163,41 @@ def test_the_counts_of_59_genes_read_for_any_samples(few_genes, data):
     assert "the header says 56,200 genes, the file has 59" in table.notes
 
 
-def test_counts_are_not_taken_for_tpm_nor_tpm_for_counts(kidney):
+def test_every_count_of_59_genes_and_17382_samples_equals_a_plain_parse(few_genes, tmp_path):
+    everything = GeneFilterSettings(min_max=-1, min_sd=0, names="all")
+    settings = ExpressionSettings(file="x", units="log2_counts", filter=everything)
+    plain = pd.read_csv(few_genes, sep="\t", skiprows=2).set_index("Name")
+    counts = plain.drop(columns="Description")
+    source = open_gct(few_genes)
+    blocks = list(source.blocks(source.samples))
+    assert np.array_equal(np.concatenate([block.values for block in blocks]), counts.to_numpy())
+    write_expression(few_genes, settings, None, None, tmp_path / "x.h5ad")
+    stored = anndata.read_h5ad(tmp_path / "x.h5ad")
+    assert stored.shape == (17_382, 59)
+    assert stored.obs_names.tolist() == list(counts.columns)
+    assert stored.var["gene_id"].tolist() == plain.index.tolist()
+    assert np.array_equal(stored.X, np.log2(1 + counts.to_numpy().T).astype(np.float32))
+    assert np.allclose(stored.var["sd"], np.log2(1 + counts).std(axis=1, ddof=1), rtol=1e-12)
+
+
+def test_counts_are_not_taken_for_tpm_nor_tpm_for_counts(kidney, few_genes):
     with pytest.raises(ValueError, match="no whole number"):
         read_expression(kidney, ExpressionSettings(file="x", units="counts"), None, None)
+    with pytest.raises(ValueError, match="are whole numbers, so these are counts"):
+        filter_expression(few_genes, ExpressionSettings(file="x"))
+
+
+def test_a_file_of_v8_is_known_by_its_gencode_versions(kidney, few_genes):
+    assert len(filter_expression(kidney, ExpressionSettings(file="x", release="gtex_v8")).genes) == 56_200
+    with pytest.raises(ValueError, match=r"is not of gtex_v10 .* 5 of 5 well-known genes"):
+        filter_expression(kidney, ExpressionSettings(file="x", release="gtex_v10"))
+
+
+def test_the_44_par_y_genes_share_name_and_id_with_their_twins_but_for_the_suffix(kidney):
+    genes = read_expression(kidney, ExpressionSettings(file="x"), None, None).genes.set_index("gene_id")
+    twins = genes.index[genes.index.str.endswith("_PAR_Y")]
+    originals = genes.loc[twins.str.removesuffix("_PAR_Y")]
+    assert len(twins) == 44
+    assert genes.loc[twins, "symbol"].tolist() == originals["symbol"].tolist()
+    assert set(genes.loc[twins, "name_class"]) <= {"repeated", "dotted"}
+    assert not genes.loc[twins, "kept"].any() and not originals["kept"].any()

@@ -75,6 +75,68 @@ def test_every_number_reads_as_python_reads_it_whatever_the_block(tmp_path_facto
         assert np.array_equal(values(path), np.array([[float(cell) for cell in row] for row in cells]))
 
 
+DIGITS = st.text("0123456789", max_size=20)
+SIGNS = st.sampled_from(["e", "E", "e+", "E-", "e-"])
+EXPONENTS = st.one_of(st.just(""), st.builds("{}{}".format, SIGNS, st.integers(0, 40)))
+TEXTS = st.builds("{}{}{}{}".format, DIGITS, st.sampled_from(["", "."]), DIGITS, EXPONENTS)
+
+
+def number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(TEXTS.filter(lambda text: number(text) is not None), min_size=1, max_size=30))
+def test_decimals_and_scientific_texts_are_parsed_within_a_millionth(tmp_path_factory, texts):
+    path = gct(tmp_path_factory.mktemp("gct"), ["G\tN\t" + "\t".join(texts)], [f"s{i}" for i in range(len(texts))])
+    with np.errstate(over="ignore"):
+        parsed = values(path)[0].astype(np.float32)
+    exact = np.array([number(text) for text in texts])
+    inside = (exact > 1e-37) & (exact < 1e38)  # what float32 holds with all its digits
+    assert np.abs(parsed[inside] / exact[inside] - 1).max(initial=0) < 1e-6
+    assert (parsed[exact == 0] == 0).all()
+
+
+@st.composite
+def tables(draw):
+    """Rows of numbers, and some of their columns in any order."""
+    width = draw(st.integers(1, 12))
+    cell = st.integers(0, 10**6).map(lambda thousandths: thousandths / 1000)
+    rows = draw(st.lists(st.lists(cell, min_size=width, max_size=width), min_size=1))
+    return np.array(rows), draw(st.permutations(range(width)))[: draw(st.integers(1, width))]
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables(), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.sampled_from([24, 100, 1 << 20]))
+def test_any_columns_in_any_order_read_as_in_the_whole(tmp_path_factory, table, end, spaced, block_bytes):
+    rows, order = table
+    lines = [f"G{i}\tN{i}\t" + "\t".join(map(str, row)) for i, row in enumerate(rows.tolist())]
+    if spaced:
+        lines = [part for line in lines for part in (line, "")]
+    samples = [f"s{i}" for i in range(rows.shape[1])]
+    path = gct(tmp_path_factory.mktemp("gct"), lines, samples, end=end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks_module, "BLOCK_BYTES", block_bytes)
+        blocks = list(open_gct(path).blocks([samples[place] for place in order]))
+    assert np.array_equal(np.concatenate([block.values for block in blocks]), rows[:, order])
+    assert [gene for block in blocks for gene in block.gene_id] == [f"G{i}" for i in range(len(rows))]
+    assert [name for block in blocks for name in block.symbol] == [f"N{i}" for i in range(len(rows))]
+
+
+@pytest.mark.parametrize("row", ["G9\tN\t1\t2\t", "G9\tN\t1\t2\t3\t", "G9\tN\t1", "G9\tN", "G9"])
+@pytest.mark.parametrize("wanted", [["s1"], ["s3"], ["s1", "s2", "s3"]])
+def test_a_ragged_row_is_found_whichever_samples_are_read(tmp_path, row, wanted):
+    path = gct(tmp_path, [*BODY, row, BODY[0]])
+    if row == "G9\tN\t1\t2\t" and wanted == ["s1"]:
+        assert len(values(path, wanted)) == 5  # the empty value belongs to a sample that is not read
+        return
+    with pytest.raises(ExpressionError, match=r"line 7, gene G9"):
+        values(path, wanted)
+
+
 def test_columns_go_by_name_so_an_additional_id_column_and_a_wrong_header_are_only_noted(tmp_path):
     head = ["#1.3", "9\t6\t0\t0", "id\tName\tDescription\ts1\ts2\ts3"]
     path = gct(tmp_path, [f"{i}\t{row}" for i, row in enumerate(BODY)], head=head)

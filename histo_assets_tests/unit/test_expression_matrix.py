@@ -69,6 +69,35 @@ def test_tpm_of_a_whole_transcriptome_must_sum_to_a_million(tmp_path):
     assert read(table(tmp_path, tpm[:999] * 20)).notes == []
 
 
+def test_whole_numbers_are_counts_and_no_tpm(tmp_path):
+    counts = np.random.default_rng(0).poisson(50, (300, 4))
+    for units in ("tpm", "fpkm"):
+        with pytest.raises(ExpressionError, match=r"all of its 1,200 positive values are whole numbers, .*say counts"):
+            read(table(tmp_path, counts), units)
+    assert "scaled to a million" in read(table(tmp_path, counts), "counts").notes[0]
+    one_fraction = counts + np.eye(300, 4) * 0.5
+    assert read(table(tmp_path, one_fraction)).notes == []
+
+
+def test_tpm_rounded_to_whole_numbers_are_noted(tmp_path):
+    whole = np.full((1000, 2), 1000) + np.arange(1000)[:, None] % 2 * [1, -1]
+    assert read(table(tmp_path, whole)).notes == ["every value is a whole number: the file was rounded"]
+
+
+def test_fpkm_that_are_tpm_already_are_noted(tmp_path):
+    tpm = np.random.default_rng(0).random((1000, 2))
+    notes = read(table(tmp_path, 1e6 * tpm / tpm.sum(axis=0)), "fpkm").notes
+    assert notes == ["the FPKM of every sample sum to a million, as TPM do"]
+    assert read(table(tmp_path, 100 * tpm), "fpkm").notes == []
+
+
+def test_cpm_of_counts_and_tpm_of_fpkm_do_not_depend_on_depth(tmp_path):
+    values = np.random.default_rng(0).poisson(20, (50, 3)) + 1
+    for units in ("counts", "fpkm"):
+        shallow, deep = (read(table(tmp_path, values * depth), units).adata.X for depth in (1, 7))
+        assert np.allclose(shallow, deep, rtol=1e-6)
+
+
 def test_the_three_filters_leave_a_funnel_and_say_what_became_of_every_gene(tmp_path):
     values = [[100, 1], [100, 1], [100, 1], [100, 1], [20, 1], [100, 100]]
     symbols = ["A", "B.1", "C", "C", "low", "flat"]
@@ -160,6 +189,7 @@ def test_ensembl_versions_go_and_a_missing_symbol_is_the_id(tmp_path):
     assert result.adata.var["gene_id_unversioned"].tolist() == unversioned
     assert result.adata.var["symbol"].tolist() == ["ENSG00000223972", "PLCXD1", "PLCXD1"]
     assert result.adata.var_names.tolist() == genes
+    assert "1 of 3 genes have no symbol and go by their id" in result.notes
 
 
 def test_the_matrix_survives_being_written_as_h5ad(tmp_path):

@@ -65,6 +65,7 @@ class Collected:
     gene_id: list[str] = field(default_factory=list)
     symbol: list[str] = field(default_factory=list)
     candidates: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    unnamed: int = 0
 
     def __post_init__(self) -> None:
         """Start with nothing."""
@@ -75,6 +76,7 @@ class Collected:
     def add(self, block: GeneBlock, log2: Floats) -> None:
         """Take in a block, `log2`: (genes, samples read)."""
         symbols = [name or unversioned(gene) for gene, name in zip(block.gene_id, block.symbol, strict=True)]
+        self.unnamed += block.symbol.count("")
         self.gene_id += block.gene_id
         self.symbol += symbols
         self.own.add(log2)
@@ -97,6 +99,12 @@ class Collected:
         names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
         if not names_only or self.settings.names in ("all", "drop_dotted"):
             refuse_repeated(self.gene_id, "gene", path)
+
+    def notes(self) -> list[str]:
+        """Return a note on genes that go by their id because the file names only some."""
+        if self.unnamed in (0, len(self.gene_id)):
+            return []
+        return [f"{self.unnamed:,} of {len(self.gene_id):,} genes have no symbol and go by their id"]
 
     def chosen(self, path: str) -> GeneFilter:
         """Return which genes stay, after the filter by names, which needs all of them.

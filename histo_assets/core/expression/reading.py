@@ -149,8 +149,8 @@ def write_expression(
     obs = (describe or _obs)(reading.taken)
     with atomic_path(target) as temporary, SetAside(len(reading.taken), temporary.parent) as aside:
         report, kept = reading.report(aside)
-        uns = {**_uns(settings), "gene_filter": report.genes, "funnel": report.funnel}
-        AnnData(obs=obs, var=report.var, uns=uns).write_h5ad(temporary)
+        tables = {"gene_filter": report.genes, "funnel": report.funnel, "alternatives": report.alternatives}
+        AnnData(obs=obs, var=report.var, uns={**_uns(settings), **tables}).write_h5ad(temporary)
         with h5py.File(temporary, "r+") as stored:
             stored.pop("X", None)
             aside.fill(stored_matrix(stored, len(report.samples), len(report.var)), kept)
@@ -230,7 +230,7 @@ class _Reading:
         collected.refuse_repeated_genes(self.path)
         refuse_other_gencode(self.settings.release, genes, self.path)
         notes = [*self.source.notes(len(genes)), *check.notes(self.lengths is not None), *notes]
-        notes += [*refuse_mixed_ids(genes, self.path), *self._notes_on_samples()]
+        notes += [*refuse_mixed_ids(genes, self.path), *collected.notes(), *self._notes_on_samples()]
         chosen = collected.chosen(self.path)
         report = ExpressionReport(
             samples=self.taken,

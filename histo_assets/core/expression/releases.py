@@ -112,6 +112,17 @@ def fetch_release_file(
     return target
 
 
+def in_words(path: str, tell: Callable[[str], None] | None) -> Callable[[int, int | None], None]:
+    """Return what says in a line how much of a file is here, given the bytes that are and those of the whole."""
+    name = path.rsplit("/", 1)[-1]
+
+    def say(here: int, whole: int | None) -> None:
+        if tell is not None:
+            tell(f"{name}: {here / 1e6:,.0f}{f' of {whole / 1e6:,.0f}' if whole else ''} MB fetched")
+
+    return say
+
+
 def release_version(release: str | None, path: str) -> str | None:
     """Return what names the content at `path` before and after it is fetched: the release.
 

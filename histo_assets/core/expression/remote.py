@@ -9,7 +9,7 @@ from pathlib import Path
 from upath import UPath
 
 from histo_assets.core.expression.errors import ExpressionError
-from histo_assets.core.expression.releases import RELEASES, fetch_release_file
+from histo_assets.core.expression.releases import RELEASES, fetch_release_file, in_words
 from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.files import cache_root, local_copy
 
@@ -28,22 +28,12 @@ def local_expression(path: str, settings: ExpressionSettings, progress: Progress
         It cannot be had.
     """
     if path.startswith(("http://", "https://")):
-        return str(_fetched(path, _in_words(path, progress)))
+        return str(_fetched(path, in_words(path, progress)))
     if "://" in path:
         return str(_copied(path))
     if settings.release is not None:
-        fetch_release_file(RELEASES[settings.release].tpm, Path(path), _in_words(path, progress))
+        fetch_release_file(RELEASES[settings.release].tpm, Path(path), in_words(path, progress))
     return path
-
-
-def _in_words(path: str, progress: Progress | None) -> Callable[[int, int | None], None]:
-    name = path.rsplit("/", 1)[-1]
-
-    def tell(here: int, whole: int | None) -> None:
-        if progress is not None:
-            progress(f"{name}: {here / 1e6:,.0f}{f' of {whole / 1e6:,.0f}' if whole else ''} MB fetched")
-
-    return tell
 
 
 def _fetched(url: str, progress: Callable[[int, int | None], None]) -> Path:
