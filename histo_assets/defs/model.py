@@ -10,7 +10,7 @@ from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
-from histo_assets.storage.layout import Artefact
+from histo_assets.storage.layout import Artefact, StorageError
 
 ROOM = "model"
 
@@ -26,7 +26,8 @@ _NOT_TRAINED = {"selected": None, "studied": "", "workers": 0}
 
 def _training(assets: StudyAssets) -> list[Any]:
     study = assets.study
-    orders = {name: (e.epochs, e.seed) for name, e in study.learning.experiments.items()}
+    # Not the experiments themselves: one more that needs no further order leaves the training set fresh.
+    orders = [[*key, epochs] for key, epochs in study.learning.orders.items()]
 
     @assets.asset(
         ROOM,
@@ -47,9 +48,10 @@ def _training(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.cohort.splits import leaking_donors
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.learning.datasets import build_training_set, standard_batch
-        from histo_assets.core.tiling.shards import TileReader, one_parameter_set
+        from histo_assets.core.learning.guard import refuse_unfit_tiles
+        from histo_assets.core.tiling.shards import TileReader
 
-        one_parameter_set(tiles, study.selection.tissues)
+        refuse_unfit_tiles(tiles, study.selection.tissues, study.selection.min_slides, study.tiling, study.slides)
         index = pl.concat([tiles[tissue].index for tissue in study.selection.tissues])
         rows = build_training_set(index, donor_split, study.selection.tissues, study.learning, study.split)
         reader = TileReader(list(tiles.values()))
@@ -118,6 +120,7 @@ def _training(assets: StudyAssets) -> list[Any]:
             study.learning,
             context.log.info,
             resume_folder=resume,
+            earlier=_as_it_stands(storage, name),
         )
         history = checkpoint.history
         last = history.iloc[-1]
@@ -139,6 +142,25 @@ def _training(assets: StudyAssets) -> list[Any]:
         )
 
     return [training_set, trained_model]
+
+
+def _as_it_stands(storage: StorageResource, experiment: str) -> Checkpoint | None:
+    """Return the experiment's checkpoint whatever it was made from, or None where none can be read.
+
+    A study that gains an experiment has a new version of all of them; what has not changed is
+    recognised by what decided it, and not trained again.
+    """
+    from histo_assets.core.learning.checkpoint import Checkpoint as Trained
+    from histo_assets.core.learning.errors import LearningError
+
+    artefact = Artefact("trained_model", experiment)
+    pointer = storage.storage.pointer_or_none(artefact)
+    if pointer is None:
+        return None
+    try:
+        return Trained.read(storage.storage.fetch(artefact, pointer))
+    except (LearningError, StorageError, OSError):
+        return None
 
 
 def _published_since(storage: StorageResource, experiment: str, resume: Path) -> bool:

@@ -6,13 +6,21 @@ import numpy as np
 import polars as pl
 import pytest
 import simplejpeg
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histo_assets.core.cohort.settings import SplitSettings
 from histo_assets.core.learning.backbones import BACKBONES
-from histo_assets.core.learning.datasets import build_training_set, epoch_order, standard_batch
+from histo_assets.core.learning.datasets import (
+    build_training_set,
+    epoch_order,
+    standard_batch,
+    tile_sides,
+    training_rows,
+)
 from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.learning.forward import as_tensor, looked_up
 from histo_assets.core.learning.pixels import (
     TilePixels,
     augmentation,
@@ -32,6 +40,7 @@ from histo_assets_tests.unit.learning_cohort import (
 )
 
 LITE = BACKBONES["efficientnet_lite0"]
+SIDES = ("train", "validation", "test")
 
 
 def test_a_tile_is_on_the_side_of_its_donor_and_labelled_by_the_place_of_its_tissue() -> None:
@@ -73,6 +82,55 @@ def test_a_split_by_tile_puts_donors_on_several_sides_in_the_shares_asked_for() 
         counts = dict(tiles.filter(pl.col("tissue") == tissue)["side"].value_counts().iter_rows())
         assert counts == {"test": 9, "validation": 9, "train": 18}
     assert tiles.filter(pl.col("donor") == "donor0")["side"].n_unique() > 1
+
+
+def counts(tiles: pl.DataFrame, side: str) -> pl.DataFrame:
+    return tiles.group_by("tissue", side).len().sort("tissue", side).rename({side: "side"})
+
+
+def test_an_experiment_split_by_tile_has_the_donor_splits_numbers_and_its_donors_on_two_sides() -> None:
+    chosen = experiment(split="tile")
+    tiles, _ = training_set(chosen)
+    seen = training_rows(tiles, chosen)
+    assert counts(seen, "side").equals(counts(tiles, "side"))
+    free = seen.filter(pl.col("side") != "test")
+    assert free.group_by("donor").agg(pl.col("side").n_unique())["side"].max() == 2
+    locked = tiles.filter(pl.col("side") == "test")["tile"].to_list()
+    assert seen.filter(pl.col("side") == "test")["tile"].to_list() == locked
+    train = np.flatnonzero(seen["side"].to_numpy() == "train")
+    assert sorted(epoch_order(seen, 2)) == list(train)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(TISSUES), st.sampled_from(["train", "validation", "test"])), min_size=1, max_size=60
+    )
+)
+def test_sides_drawn_by_tile_keep_every_tissues_numbers_and_the_locked_tiles(rows) -> None:
+    tiles = pl.DataFrame(rows, schema=["tissue", "side"], orient="row")
+    drawn = tiles.with_columns(side=pl.Series(tile_sides(tiles, tiles["side"].to_list(), 3), dtype=pl.String))
+    assert counts(drawn, "side").equals(counts(tiles, "side"))
+    assert (drawn["side"] == "test").to_list() == (tiles["side"] == "test").to_list()
+
+
+def test_every_order_is_another_and_an_experiment_sees_its_own_under_plain_names() -> None:
+    chosen = {"one": experiment(epochs=1), "two": experiment(epochs=2, order=3), "leak": experiment(split="tile")}
+    index, _ = tile_index()
+    all_of_them = learning(chosen["one"], experiments=chosen, studied="one")
+    tiles = build_training_set(index, donor_split(), TISSUES, all_of_them, SplitSettings())
+    views = {name: training_rows(tiles, settings_) for name, settings_ in chosen.items()}
+    assert [column for column in views["two"].columns if "epoch" in column] == ["epoch_001", "epoch_002"]
+    assert list(epoch_order(views["one"], 1)) != list(epoch_order(views["two"], 1))
+    assert sorted(epoch_order(views["one"], 1)) == sorted(epoch_order(views["two"], 1))
+    alone, _ = training_set(chosen["one"])
+    assert views["one"].equals(training_rows(alone, chosen["one"]))
+
+
+def test_an_order_that_was_not_frozen_is_refused() -> None:
+    tiles, _ = training_set(experiment())
+    with pytest.raises(LearningError, match="holds no order_1_epoch_001; make training_set again"):
+        training_rows(tiles, experiment(order=1))
 
 
 def test_an_epoch_that_was_not_frozen_is_refused() -> None:
@@ -133,11 +191,11 @@ def test_augmentation_follows_seed_epoch_and_tile_and_nothing_else() -> None:
     index, reader = tile_index()
     pixels = TilePixels(index, reader, 32).read(np.arange(8))
     names = index["tile"].to_list()[:8]
-    together = augmented(pixels, LITE, names, seed=1, epoch=2)
-    alone = np.concatenate([augmented(pixels[i : i + 1], LITE, names[i : i + 1], 1, 2) for i in range(8)])
-    assert np.array_equal(together, alone)
-    assert not np.array_equal(together, augmented(pixels, LITE, names, seed=1, epoch=3))
-    assert not np.array_equal(together, augmented(pixels, LITE, names, seed=2, epoch=2))
+    together = augmented(pixels.copy(), LITE, names, seed=1, epoch=2).floats()
+    alone = [augmented(pixels[i : i + 1].copy(), LITE, names[i : i + 1], 1, 2).floats() for i in range(8)]
+    assert np.array_equal(together, np.concatenate(alone))
+    assert not np.array_equal(together, augmented(pixels.copy(), LITE, names, seed=1, epoch=3).floats())
+    assert not np.array_equal(together, augmented(pixels.copy(), LITE, names, seed=2, epoch=2).floats())
 
 
 @given(st.text(max_size=20), st.integers(0, 2**31), st.integers(1, 500))
@@ -151,8 +209,18 @@ def test_augmentation_is_mild_and_one_of_eight_symmetries(tile: str, seed: int, 
 def test_the_eight_symmetries_all_occur_and_differ() -> None:
     pixels = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(1, 4, 4, 3)
     names = [f"tile{number}" for number in range(100)]
-    made = {np.round(augmented(pixels, LITE, [name], 0, 1)[0, :, :, 0].argsort(None)).tobytes() for name in names}
-    assert len(made) == 8
+    made = [augmented(pixels.copy(), LITE, [name], 0, 1).pixels[0] for name in names]
+    wanted = [np.rot90(square, turns) for square in (pixels[0], pixels[0][:, ::-1]) for turns in range(4)]
+    assert {square.tobytes() for square in made} == {square.tobytes() for square in wanted}
+
+
+def test_a_gpu_looks_up_the_very_numbers_that_opencv_does() -> None:
+    index, reader = tile_index()
+    pixels = TilePixels(index, reader, 32).read(np.arange(6))
+    batch = augmented(pixels, LITE, index["tile"].to_list()[:6], seed=1, epoch=2)
+    found = looked_up(torch.from_numpy(batch.pixels), torch.from_numpy(batch.tables))
+    assert torch.equal(found, as_tensor(batch, torch.device("cpu")))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_scaling_puts_black_and_white_where_the_backbone_wants_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,28 @@ import polars as pl
 import pytest
 import torch
 
+from histo_assets.core.cohort.settings import SplitSettings
+from histo_assets.core.files import file_digest
 from histo_assets.core.learning import training
 from histo_assets.core.learning.backbones import build_network
 from histo_assets.core.learning.checkpoint import Checkpoint, save_weights
+from histo_assets.core.learning.datasets import build_training_set
 from histo_assets.core.learning.errors import LearningError
-from histo_assets.core.learning.monitor import class_weights
+from histo_assets.core.learning.evaluation import evaluate_tiles
+from histo_assets.core.learning.kept import is_over
+from histo_assets.core.learning.learner import Learner, Step, batch_seed
+from histo_assets.core.learning.monitor import Monitor, class_weights
+from histo_assets.core.learning.pixels import plain
 from histo_assets.core.learning.resume import STATE_FILE
 from histo_assets.core.learning.settings import ExperimentSettings
-from histo_assets_tests.unit.learning_cohort import TISSUES, experiment, learning, training_set
+from histo_assets_tests.unit.learning_cohort import (
+    TISSUES,
+    donor_split,
+    experiment,
+    learning,
+    tile_index,
+    training_set,
+)
 
 TIMES = ["seconds", "cpu_seconds"]
 
@@ -159,9 +174,131 @@ def test_an_unfinished_state_that_does_not_fit_is_left_or_used_and_said(tmp_path
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_tiles(tmp_path: Path) -> None:
     chosen = experiment(learning_rate=1e30)
-    with pytest.raises(LearningError, match=r"the loss is (nan|inf) at epoch 1, batch 2, with the tiles donor\d-"):
+    with pytest.raises(
+        LearningError, match=r"the loss is (nan|inf) at epoch 1, batch 2; .*no epoch is done.*: donor\d-"
+    ):
         trained(tmp_path, chosen)
     assert not (tmp_path / "checkpoint.json").exists()
+
+
+@pytest.mark.parametrize(("step", "what"), [(Step(math.nan, 1.0, 0), "loss is nan"), (Step(1.0, math.inf, 0), "inf")])
+def test_the_last_good_checkpoint_outlives_a_loss_or_gradient_that_is_not_finite(
+    tmp_path: Path, monkeypatch, step: Step, what: str
+) -> None:
+    chosen = experiment(epochs=3)
+    whole = trained(tmp_path / "whole", experiment(epochs=3, checkpoints=(1,)))
+    learn = Learner.step
+
+    def breaks(self, batch, targets, rate, seed):
+        second_epoch = seed == batch_seed(chosen.seed, 2, 1)
+        return step if second_epoch else learn(self, batch, targets, rate, seed)
+
+    monkeypatch.setattr(Learner, "step", breaks)
+    with pytest.raises(LearningError, match=rf"{what} at epoch 2, batch 2; .*the weights after epoch 1 are kept in"):
+        trained(tmp_path / "folder", chosen, tmp_path / "state")
+    assert file_digest(tmp_path / "state" / "epoch_001.safetensors") == whole.weights_digest(1)
+
+
+def test_a_gradient_that_is_not_finite_is_not_learnt_from() -> None:
+    chosen = experiment(weights="random")
+    learner = Learner(chosen, learning(chosen), 3, None)
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items() if "num_" not in name}
+    blank = plain(np.full((4, 48, 48, 3), 128, np.uint8), learner.network.backbone)
+    learner.network.model.classifier[1].weight.register_hook(lambda gradient: gradient * math.nan)
+    assert not learner.step(blank, torch.tensor([0, 1, 2, 0]), 1e-3, 0).is_finite
+    after = learner.network.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n, p in learner.network.named_parameters())
+
+
+def test_clipped_gradients_have_the_length_asked_for_and_smaller_ones_stay() -> None:
+    lengths = {}
+    for clip in (None, 1e-3, 1e6):
+        chosen = experiment(weights="random", clip_norm=clip)
+        learner = Learner(chosen, learning(chosen), 3, None)
+        blank = plain(np.arange(4 * 48 * 48 * 3).reshape(4, 48, 48, 3).astype(np.uint8), learner.network.backbone)
+        learner.step(blank, torch.tensor([0, 1, 2, 0]), 0.0, 0)
+        gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
+        lengths[clip] = float(torch.nn.utils.get_total_norm(gradients))
+    assert lengths[1e-3] == pytest.approx(1e-3, rel=1e-3)
+    assert lengths[None] == lengths[1e6] > 1e-3
+
+
+def test_smoothed_labels_make_a_sure_network_pay() -> None:
+    losses = []
+    for smoothing in (0.0, 0.2):
+        chosen = experiment(weights="random", label_smoothing=smoothing)
+        learner = Learner(chosen, learning(chosen), 3, None)
+        with torch.no_grad():
+            learner.network.model.classifier[1].bias[:] = torch.tensor([20.0, 0.0, 0.0])
+        blank = plain(np.full((4, 48, 48, 3), 128, np.uint8), learner.network.backbone)
+        losses.append(learner.step(blank, torch.zeros(4, dtype=torch.int64), 0.0, 0).loss)
+    assert losses[0] < 0.01 and losses[1] > 1.0
+
+
+def test_a_run_stops_when_validation_gets_no_better_and_keeps_its_best_epoch(tmp_path: Path, monkeypatch) -> None:
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9, 0.9])
+    judge = Monitor.loss_and_accuracy
+
+    def judged(self, said):
+        return (1.0, next(accuracies)) if len(self.rows) == 24 else judge(self, said)
+
+    monkeypatch.setattr(Monitor, "loss_and_accuracy", judged)
+    lines: list[str] = []
+    chosen, studied = experiment(epochs=6, checkpoints=(1,), patience=2), experiment(epochs=6)
+    tiles, reader = training_set(studied)
+    settings = learning(studied, experiments={"lite": chosen, "studied": studied}, studied="studied")
+    checkpoint = training.train(chosen, "lite", tiles, reader, tmp_path, TISSUES, settings, lines.append)
+    assert checkpoint.epochs == (1, 2, 4)  # named, best, last
+    assert len(checkpoint.history) == 4
+    assert "stopped after epoch 4" in lines[-1]
+    assert {path.name for path in tmp_path.glob("epoch_*.safetensors")} == {
+        f"epoch_00{epoch}.safetensors" for epoch in (1, 2, 4)
+    }
+    assert Checkpoint.read(tmp_path) == checkpoint
+
+
+def test_an_experiment_without_validation_tiles_never_stops_early() -> None:
+    history = [{"validation_accuracy": math.nan, "validation_loss": math.nan}] * 5
+    assert not is_over(experiment(epochs=6, patience=1), history)
+    assert is_over(experiment(epochs=5, patience=1), history)
+
+
+def test_a_studied_experiment_that_may_stop_early_is_refused() -> None:
+    with pytest.raises(ValueError, match="may stop early"):
+        learning(experiment(patience=2))
+
+
+def test_a_checkpoint_holds_what_its_networks_say_of_every_validation_tile(checkpoint: Checkpoint) -> None:
+    tiles, reader = training_set(experiment(epochs=4))
+    validation = tiles.filter(pl.col("side") == "validation")
+    for epoch in checkpoint.epochs:
+        said = checkpoint.validation(epoch)
+        assert said["tile"].to_list() == validation["tile"].to_list()
+        again = evaluate_tiles(checkpoint.network(epoch), validation, reader, TISSUES, 48)
+        assert np.allclose(said["confidence"], again["confidence"], atol=0.03)
+        accuracy = checkpoint.history.set_index("epoch")["validation_accuracy"][epoch]
+        assert (said["predicted"] == said["tissue"]).mean() == pytest.approx(accuracy)
+
+
+def test_what_was_trained_before_with_the_same_settings_and_tiles_is_not_trained_again(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    chosen = experiment(epochs=4, checkpoints=(1,))
+    more = {"lite": chosen, "leak": experiment(epochs=9, split="tile", order=2)}
+    index, reader = tile_index()
+    settings = learning(chosen, experiments=more)
+    tiles = build_training_set(index, donor_split(), TISSUES, settings, SplitSettings())
+    lines: list[str] = []
+
+    def again(folder: str, chosen: ExperimentSettings) -> Checkpoint:
+        lines.clear()
+        arguments = (tiles, reader, tmp_path / folder, TISSUES, settings, lines.append)
+        return training.train(chosen, "lite", *arguments, earlier=checkpoint)
+
+    assert_equal(again("same", chosen), checkpoint)
+    assert len(lines) == 1 and "trained before" in lines[0]
+    changed = again("changed", chosen.model_copy(update={"epochs": 1, "checkpoints": (), "seed": 5}))
+    assert "trained before" not in lines[0] and changed.epochs == (1,)
 
 
 @pytest.mark.parametrize("stage", [9, -2])

@@ -25,6 +25,11 @@ def weights_name(epoch: int) -> str:
     return f"epoch_{epoch:03d}.safetensors"
 
 
+def predictions_name(epoch: int) -> str:
+    """Return the file name of what the network of an epoch says of the validation tiles."""
+    return f"epoch_{epoch:03d}.parquet"
+
+
 def save_weights(network: Network, path: Path) -> None:
     """Write every tensor of a network to a safetensors file, whole or not at all."""
     from safetensors.torch import save_file
@@ -40,9 +45,19 @@ class Checkpoint:
     """A handle on the folder of one trained experiment.
 
     The folder holds `epoch_003.safetensors` (torchvision's tensor names), one for each saved epoch,
-    `history.parquet` (a row an epoch) and `checkpoint.json` (everything else). `digests` are the
-    sha256 of the weights by epoch; `environment` is what the result is exact for: processor,
-    versions, threads, precision.
+    `epoch_003.parquet` (what that network says of every validation tile), `history.parquet` (a row an
+    epoch) and `checkpoint.json` (everything else).
+
+    Attributes
+    ----------
+    digests
+        The sha256 of the weights by epoch.
+    training_set
+        Digest of the tiles, sides and orders that it was trained with.
+    identity
+        Digest of everything that decided it; equal ones need no second training.
+    environment
+        What the result is exact for: processor, versions, threads, precision.
     """
 
     folder: Path
@@ -53,6 +68,7 @@ class Checkpoint:
     digests: Mapping[int, str] = field(repr=False)
     training_set: str
     environment: Mapping[str, str] = field(repr=False)
+    identity: str = ""
 
     @classmethod
     def read(cls, folder: str | Path) -> Checkpoint:
@@ -75,6 +91,7 @@ class Checkpoint:
                 digests={int(epoch): digest for epoch, digest in content["digests"].items()},
                 training_set=content["training_set"],
                 environment=content["environment"],
+                identity=content.get("identity", ""),
             )
         except FileNotFoundError:
             raise LearningError(f"{source} is absent, so {folder} holds no finished checkpoint; train again") from None
@@ -91,6 +108,9 @@ class Checkpoint:
         copy = replace(self, folder=Path(folder), digests=kept)
         for epoch in copy.epochs:
             shutil.copyfile(self.weights_path(epoch), copy.weights_path(epoch))
+            predicted = self.folder / predictions_name(epoch)
+            if predicted.exists():
+                shutil.copyfile(predicted, copy.folder / predicted.name)
         copy.describe(self.history)
 
     def content_digest(self) -> str:
@@ -113,6 +133,22 @@ class Checkpoint:
     def history(self) -> pd.DataFrame:
         """One row an epoch: loss and accuracy in training and evaluation mode, time."""
         return pd.read_parquet(self.folder / "history.parquet")
+
+    def validation(self, epoch: int | None = None) -> pd.DataFrame:
+        """Return what the network of an epoch (None: the last) said of each validation tile.
+
+        Columns tile, slide, donor, tissue, side, predicted, confidence, `p_<tissue>`: see `evaluation`.
+
+        Raises
+        ------
+        LearningError
+            The epoch was not saved, or its predictions are gone.
+        """
+        path = self.folder / predictions_name(self._known(epoch))
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise LearningError(f"{path} cannot be read ({error}); train {self.name} again") from None
 
     def weights_path(self, epoch: int | None = None) -> Path:
         """Return the weights file of an epoch (None: the last)."""

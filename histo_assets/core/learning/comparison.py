@@ -26,7 +26,8 @@ def compare_experiments(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        Columns experiment, backbone, mode, schedule, frozen_up_to, saved (bool: the epoch's weights
+        Columns experiment, backbone, mode, schedule, split ('' where it is the study's), seed, order,
+        frozen_up_to, saved (bool: the epoch's weights
         are kept), total_seconds and total_cpu_seconds (since the first epoch), and those of the
         histories.
     """
@@ -39,6 +40,9 @@ def compare_experiments(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
                 "backbone": settings.backbone,
                 "mode": settings.mode,
                 "schedule": settings.schedule,
+                "split": settings.split or "",
+                "seed": settings.seed,
+                "order": settings.order,
                 "frozen_up_to": -1 if settings.freeze_up_to is None else settings.freeze_up_to,
                 "saved": history["epoch"].isin(checkpoint.epochs),
                 "total_seconds": history["seconds"].cumsum(),
@@ -52,8 +56,9 @@ def compare_experiments(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
 def choose(comparison: pd.DataFrame, experiment: str | None = None) -> Choice:
     """Return the saved epoch with the highest accuracy on validation donors.
 
-    Ties go to the lower validation loss, then to the fewer epochs. Where nothing was validated, the
-    last epoch of the first experiment is taken.
+    An experiment with a split of its own is left out unless it is named: its validation tiles are
+    others, and by tile their donors were trained on. Ties go to the lower validation loss, then to
+    the fewer epochs. Where nothing was validated, the last epoch of the first experiment is taken.
 
     Parameters
     ----------
@@ -68,8 +73,7 @@ def choose(comparison: pd.DataFrame, experiment: str | None = None) -> Choice:
         That experiment is not in the table, or no epoch is saved.
     """
     saved = comparison[comparison["saved"]]
-    if experiment is not None:
-        saved = saved[saved["experiment"] == experiment]
+    saved = saved[saved["split"] == ""] if experiment is None else saved[saved["experiment"] == experiment]
     if saved.empty:
         among = sorted(comparison["experiment"].unique())
         raise LearningError(f"no saved epoch of {experiment or 'any experiment'} is there to choose; there are {among}")

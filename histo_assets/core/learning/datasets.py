@@ -12,12 +12,11 @@ import polars as pl
 
 from histo_assets.core.cohort.settings import SplitSettings
 from histo_assets.core.learning.errors import LearningError
-from histo_assets.core.learning.settings import LearningSettings
+from histo_assets.core.learning.settings import ExperimentSettings, LearningSettings, Unit
 
 if TYPE_CHECKING:
     from histo_assets.core.learning.errors import TileBytes
 
-SIDES = ("train", "validation", "test")
 _KEPT = ("tile", "slide", "donor", "tissue", "shard", "offset", "length")
 
 
@@ -42,10 +41,12 @@ def build_training_set(
     Returns
     -------
     pl.DataFrame
-        Columns tile, slide, donor, tissue, label (Int64), side, shard, offset, length and
-        `epoch_001`, ... (Int32: the tile's place in that epoch's order, null outside train) for as
-        many epochs as the longest experiment has. Rows are ordered by label, then tile. Where the
-        split's unit is the tile, sides are drawn tile by tile within each tissue, donors ignored.
+        Columns tile, slide, donor, tissue, label (Int64), side, `side_by_<unit>` for the units that
+        experiments ask for, shard, offset, length and `epoch_001`, ... (Int32: the tile's place in
+        that epoch's order, null outside train) for as many epochs as the longest experiment has;
+        `epoch_column` names those of further orders. Rows are ordered by label, then tile. Where
+        the study's unit is the tile, sides are drawn tile by tile within each tissue, donors
+        ignored.
 
     Raises
     ------
@@ -59,13 +60,35 @@ def build_training_set(
     tiles = tiles.with_columns(
         label=pl.col("tissue").replace_strict(labels, return_dtype=pl.Int64),
     ).sort("label", "tile")
-    sides = _sides_by_tile(tiles, split_settings) if split_settings.unit == "tile" else _sides_by_donor(tiles, split)
-    tiles = tiles.with_columns(side=pl.Series(sides, dtype=pl.String)).select(*_KEPT[:4], "label", "side", *_KEPT[4:])
-    train = np.flatnonzero(np.asarray(sides) == "train")
-    if len(train) < 2:
-        raise LearningError("fewer than two tiles are on the training side; the split leaves nothing to learn from")
-    epochs = max(experiment.epochs for experiment in settings.experiments.values())
-    return tiles.with_columns(_epoch_orders(train, tiles.height, epochs, settings.seed))
+    orders = settings.orders
+    sides = {unit: _sides(tiles, split, split_settings, unit) for unit, _ in orders}
+    epochs = []
+    for (unit, order), count in orders.items():
+        train = np.flatnonzero(np.asarray(sides[unit]) == "train")
+        if len(train) < 2:
+            raise LearningError("fewer than two tiles are on the training side; the split leaves nothing to learn from")
+        epochs += _epoch_orders(train, tiles.height, count, settings.seed, order, unit)
+    of_split = [pl.Series(side_column(unit), values, dtype=pl.String) for unit, values in sides.items()]
+    return tiles.select(*_KEPT[:4], "label", *of_split, *_KEPT[4:], *epochs)
+
+
+def training_rows(training_set: pl.DataFrame, experiment: ExperimentSettings) -> pl.DataFrame:
+    """Return the training set as an experiment sees it: its own side and `epoch_001`, ... and no other.
+
+    Raises
+    ------
+    LearningError
+        The training set was made before the experiment's split, order or epochs were asked for.
+    """
+    numbers = range(1, experiment.epochs + 1)
+    own = {epoch_column(n): epoch_column(n, experiment.order, experiment.split) for n in numbers}
+    own["side"] = side_column(experiment.split)
+    absent = [column for column in own.values() if column not in training_set.columns]
+    if absent:
+        raise LearningError(f"the training set holds no {absent[0]}; make training_set again")
+    sides = pl.col(own.pop("side")).alias("side")
+    epochs = [pl.col(column).alias(name) for name, column in own.items()]
+    return training_set.select(*_KEPT[:4], "label", sides, *_KEPT[4:], *epochs)
 
 
 def _refuse_strays(tiles: pl.DataFrame, tissues: Sequence[str]) -> None:
@@ -88,6 +111,14 @@ def _sides_by_donor(tiles: pl.DataFrame, split: pd.DataFrame) -> list[str]:
     return [side_of[donor] for donor in tiles["donor"]]
 
 
+def _sides(tiles: pl.DataFrame, split: pd.DataFrame, settings: SplitSettings, unit: Unit) -> list[str]:
+    """Return each tile's side where `unit` (None: the study's) is what is divided."""
+    if unit is None and settings.unit == "tile":
+        return _sides_by_tile(tiles, settings)
+    by_donor = _sides_by_donor(tiles, split)
+    return by_donor if unit != "tile" else tile_sides(tiles, by_donor, settings.seed)
+
+
 def _sides_by_tile(tiles: pl.DataFrame, settings: SplitSettings) -> list[str]:
     sides = np.full(tiles.height, "train", dtype=object)
     labels = tiles["label"].to_numpy()
@@ -101,18 +132,44 @@ def _sides_by_tile(tiles: pl.DataFrame, settings: SplitSettings) -> list[str]:
     return list(sides)
 
 
-def _epoch_orders(train: npt.NDArray[np.int64], height: int, epochs: int, seed: int) -> list[pl.Series]:
+def tile_sides(tiles: pl.DataFrame, by_donor: Sequence[str], seed: int) -> list[str]:
+    """Return sides drawn tile by tile, so that what a leak adds can be told from everything else.
+
+    Each tissue keeps as many tiles on each side as `by_donor` gives it, and the locked donors' tiles
+    stay where they are: the two splits differ in nothing but who sits on both sides.
+    """
+    sides = np.asarray(by_donor, dtype=object)
+    tissues = tiles["tissue"].to_numpy()
+    for number, tissue in enumerate(np.unique(tissues)):
+        free = np.flatnonzero((tissues == tissue) & (sides != "test"))
+        sides[free] = np.random.default_rng([seed, number]).permutation(sides[free])
+    return list(sides)
+
+
+def _epoch_orders(
+    train: npt.NDArray[np.int64], height: int, epochs: int, seed: int, order: int, unit: Unit
+) -> list[pl.Series]:
     columns = []
     for epoch in range(1, epochs + 1):
         places = np.full(height, -1, np.int32)
-        places[train] = np.random.default_rng([seed, epoch]).permutation(len(train))
-        columns.append(pl.Series(epoch_column(epoch), places).replace(-1, None))
+        places[train] = np.random.default_rng([seed, epoch, order]).permutation(len(train))
+        columns.append(pl.Series(epoch_column(epoch, order, unit), places).replace(-1, None))
     return columns
 
 
-def epoch_column(epoch: int) -> str:
-    """Return the name of the column that holds the order of an epoch (from 1)."""
-    return f"epoch_{epoch:03d}"
+def side_column(unit: Unit = None) -> str:
+    """Return the name of the column that holds the sides of a split (None: the study's own)."""
+    return "side" if unit is None else f"side_by_{unit}"
+
+
+def epoch_column(epoch: int, order: int = 0, unit: Unit = None) -> str:
+    """Return the name of the column that holds an order of an epoch (from 1).
+
+    >>> epoch_column(3), epoch_column(3, order=2), epoch_column(3, unit="tile")
+    ('epoch_003', 'order_2_epoch_003', 'by_tile_epoch_003')
+    """
+    split = "" if unit is None else f"by_{unit}_"
+    return f"{split}{f'order_{order}_' if order else ''}epoch_{epoch:03d}"
 
 
 def epoch_order(training_set: pl.DataFrame, epoch: int) -> npt.NDArray[np.int64]:

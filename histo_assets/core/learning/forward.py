@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histo_assets.core.learning.errors import LearningError, TileBytes
 from histo_assets.core.learning.network import Network
-from histo_assets.core.learning.pixels import TilePixels, Tiles, batch_plan, in_order, scaled
+from histo_assets.core.learning.pixels import Batch, TilePixels, batch_plan, in_order, plain
 
 Matrix = npt.NDArray[np.float32]
 
@@ -110,9 +110,20 @@ def every_few_seconds(progress: Callable[[str], None], tiles: int, seconds: floa
     return told
 
 
-def as_tensor(tiles: Tiles, device: torch.device) -> Tensor:
-    """Return tiles (n, h, w, 3) as a channels-last tensor (n, 3, h, w) on `device`."""
-    return torch.from_numpy(tiles).permute(0, 3, 1, 2).to(device)
+def as_tensor(batch: Batch, device: torch.device) -> Tensor:
+    """Return a batch as a channels-last tensor (n, 3, h, w) float32 on `device`.
+
+    A processor looks levels up fastest with OpenCV; a GPU is sent bytes and looks them up itself.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(batch.floats()).permute(0, 3, 1, 2)
+    return looked_up(torch.from_numpy(batch.pixels).to(device), torch.from_numpy(batch.tables).to(device))
+
+
+def looked_up(pixels: Tensor, tables: Tensor) -> Tensor:
+    """Return (n, 3, h, w) float32, channels last, of pixels (n, h, w, 3) uint8 and tables (n, 256, 3)."""
+    levels = pixels.flatten(1, 2).long()
+    return torch.gather(tables, 1, levels).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def network_outputs(
@@ -156,10 +167,10 @@ def network_outputs(
     plan = batch_plan(np.arange(rows.height), batch_size)
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
     log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
-    made = in_order(lambda positions: scaled(pixels.read(positions), network.backbone), plan, workers)
-    for positions, tiles in zip(plan, made, strict=True):
+    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, workers)
+    for positions, batch in zip(plan, made, strict=True):
         with torch.inference_mode():
-            embedding = head.embed(stages(as_tensor(tiles, device)).float())
+            embedding = head.embed(stages(as_tensor(batch, device)).float())
             logits = head.classify(embedding)
         embeddings[positions] = embedding.cpu().numpy()
         log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()

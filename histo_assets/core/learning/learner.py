@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from histo_assets.core.learning.backbones import build_network
 from histo_assets.core.learning.errors import LearningError
 from histo_assets.core.learning.forward import FastStages, as_tensor, choose_device, fast_precision
-from histo_assets.core.learning.pixels import Tiles
+from histo_assets.core.learning.pixels import Batch
 from histo_assets.core.learning.settings import ExperimentSettings, LearningSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one batch came to: its loss before the step, the length of its gradient, and how many tiles were right."""
+
+    loss: float
+    gradient: float
+    correct: int
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether loss and gradient are numbers; where they are not, nothing was learnt."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient)
 
 
 class Learner:
@@ -42,28 +58,28 @@ class Learner:
         self._trunk = FastStages(stages[: self._frozen], self.precision) if self._frozen else None
         self._mixed = self.precision is torch.bfloat16 and (self.has_frozen_stages or self.device.type == "cuda")
         self._class_weights = None if class_weights is None else class_weights.to(self.device)
+        self._learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer = self.new_optimizer()
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         """Return AdamW over what learns, without a memory."""
-        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         rate, decay = self.experiment.learning_rate, self.experiment.weight_decay
-        return torch.optim.AdamW(learning, lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(self._learning, lr=rate, weight_decay=decay, fused=True)
 
     @property
     def has_frozen_stages(self) -> bool:
         """Whether some stages never change."""
         return self._frozen > 0
 
-    def frozen_maps(self, tiles: Tiles) -> Tensor:
-        """Return what the frozen stages make of scaled tiles (the tiles themselves where none is frozen)."""
-        given = as_tensor(tiles, self.device)
+    def frozen_maps(self, batch: Batch) -> Tensor:
+        """Return what the frozen stages make of a batch (the tiles themselves where none is frozen)."""
+        given = as_tensor(batch, self.device)
         return given if self._trunk is None else self._trunk(given)
 
-    def step(self, tiles: Tiles, targets: Tensor, rate: float, seed: int) -> tuple[float, int]:
-        """Learn from one batch; return its loss before the step and how many tiles were right.
+    def step(self, batch: Batch, targets: Tensor, rate: float, seed: int) -> Step:
+        """Learn from one batch and return what it came to.
 
-        `seed` decides dropout. Nothing is learnt where the loss is not finite.
+        `seed` decides dropout. Nothing is learnt where loss or gradient is not finite.
         """
         torch.manual_seed(seed)
         if not self.network.training:
@@ -71,28 +87,35 @@ class Learner:
             for stage in self.network.stages[: self._frozen]:
                 stage.eval()
         targets = targets.to(self.device)
-        logits = self._logits(self.frozen_maps(tiles))
-        loss = functional.cross_entropy(logits, targets, weight=self._class_weights)
-        value = float(loss.detach())
-        if value - value == 0.0:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        return value, int((logits.detach().argmax(1) == targets).sum())
+        logits = self._logits(self.frozen_maps(batch))
+        smoothing = self.experiment.label_smoothing
+        loss = functional.cross_entropy(logits, targets, weight=self._class_weights, label_smoothing=smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        length = nn.utils.get_total_norm([p.grad for p in self._learning if p.grad is not None])
+        correct = (logits.detach().argmax(1) == targets).sum()
+        # One transfer for all three: each would make a GPU wait.
+        value, gradient, right = torch.stack([loss.detach(), length, correct.float()]).tolist()
+        step = Step(value, gradient, int(right))
+        if step.is_finite:
+            self._move(rate, length)
+        return step
 
-    def judge(self, maps: Tensor, targets: Tensor) -> tuple[float, int]:
-        """Return the summed cross-entropy (nats, classes unweighted) and the number of right tiles.
+    def _move(self, rate: float, length: Tensor) -> None:
+        if self.experiment.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._learning, self.experiment.clip_norm, length)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
 
-        `maps` are what `frozen_maps` returned. The network is in evaluation mode.
+    def log_probabilities(self, maps: Tensor) -> Tensor:
+        """Return the natural log-probabilities (n, classes) float32, on the CPU, of the network in evaluation mode.
+
+        `maps` are what `frozen_maps` returned.
         """
         self.network.eval()
-        targets = targets.to(self.device)
         with torch.no_grad():
-            logits = self._logits(maps.to(self.device))
-        loss = functional.cross_entropy(logits, targets, reduction="sum")
-        return float(loss), int((logits.argmax(1) == targets).sum())
+            return functional.log_softmax(self._logits(maps.to(self.device)), 1).cpu()
 
     def _logits(self, maps: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):

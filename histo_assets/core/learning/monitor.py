@@ -5,45 +5,52 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
 
 from histo_assets.core.learning.learner import Learner
-from histo_assets.core.learning.pixels import Positions, TilePixels, batch_plan, scaled
+from histo_assets.core.learning.pixels import Positions, TilePixels, batch_plan, plain
+
+Labels = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.float32]
 
 MOST_TRAIN_TILES = 512
 KEPT_MAPS_BYTES = 1 << 29
 
 
 class Monitor:
-    """Tiles whose loss and accuracy are wanted after every epoch, as they are, without augmentation.
+    """Tiles of which a network is asked after every epoch, as they are, without augmentation.
 
     What the frozen stages make of them never changes and is kept where it fits into memory.
-    `rows` are positions in `pixels`; `targets` the labels of all of its tiles.
+    `rows` are positions in `pixels`; `targets` (n,) int64 the labels of all of its tiles.
     """
 
-    def __init__(self, learner: Learner, pixels: TilePixels, targets: Tensor, rows: Positions, batch_size: int) -> None:
-        self._learner, self._pixels, self._targets = learner, pixels, targets
+    def __init__(self, learner: Learner, pixels: TilePixels, targets: Labels, rows: Positions, batch_size: int) -> None:
+        self._learner, self._pixels = learner, pixels
+        self.rows, self._targets = rows, targets[rows]
         self._plan = batch_plan(rows, batch_size)
         self._kept: dict[int, Tensor] = {}
 
-    def loss_and_accuracy(self) -> tuple[float, float]:
+    def log_probabilities(self) -> Matrix:
+        """Return what the network says of each row now, in evaluation mode: (rows, classes) float32."""
+        said = [self._learner.log_probabilities(self._maps(number)).numpy() for number in range(len(self._plan))]
+        return np.concatenate(said) if said else np.empty((0, self._learner.network.n_classes), np.float32)
+
+    def loss_and_accuracy(self, log_probabilities: Matrix) -> tuple[float, float]:
         """Return mean cross-entropy (nats, classes unweighted) and accuracy, both NaN where there is no tile."""
-        if not self._plan:
+        if not len(self.rows):
             return math.nan, math.nan
-        loss, correct = 0.0, 0
-        for number, positions in enumerate(self._plan):
-            batch_loss, batch_correct = self._learner.judge(self._maps(number), self._targets[positions])
-            loss, correct = loss + batch_loss, correct + batch_correct
-        tiles = sum(len(positions) for positions in self._plan)
-        return loss / tiles, correct / tiles
+        of_truth = log_probabilities[np.arange(len(self.rows)), self._targets]
+        right = log_probabilities.argmax(1) == self._targets
+        return float(-of_truth.mean(dtype=np.float64)), float(right.mean())
 
     def _maps(self, number: int) -> Tensor:
         if number in self._kept:
             return self._kept[number]
         backbone = self._learner.network.backbone
-        maps = self._learner.frozen_maps(scaled(self._pixels.read(self._plan[number]), backbone))
+        maps = self._learner.frozen_maps(plain(self._pixels.read(self._plan[number]), backbone))
         if self._learner.has_frozen_stages and maps.nbytes * len(self._plan) <= KEPT_MAPS_BYTES:
             self._kept[number] = maps
         return maps

@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -23,10 +24,39 @@ Positions = npt.NDArray[np.int64]
 
 CACHE_BYTES = 1 << 30
 Made = TypeVar("Made")
+_TURNS = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 
-def decode_tile(jpeg: bytes, px: int, tile: str) -> Pixels:
+@dataclass(frozen=True)
+class Batch:
+    """Tiles on their way to a network, and what it is to see of each grey level.
+
+    They stay bytes until the step that uses them: a quarter of the memory to move, and the
+    look-up costs a GPU nothing.
+
+    Attributes
+    ----------
+    pixels
+        (n, h, w, 3) uint8, red green blue.
+    tables
+        (n, 256, 3) float32: the network's input for each level of each channel of each tile.
+    """
+
+    pixels: Pixels
+    tables: Tiles
+
+    def floats(self) -> Tiles:
+        """Return the tiles (n, h, w, 3) as the network takes them."""
+        out = np.empty(self.pixels.shape, np.float32)
+        for slot, table in enumerate(self.tables):
+            cv2.LUT(self.pixels[slot], table[None], dst=out[slot])
+        return out
+
+
+def decode_tile(jpeg: bytes, px: int, tile: str, out: Pixels | None = None) -> Pixels:
     """Return a tile's pixels (px, px, 3), red green blue, shrunk while it is decoded.
+
+    They are written into `out` where it is given.
 
     Raises
     ------
@@ -34,13 +64,21 @@ def decode_tile(jpeg: bytes, px: int, tile: str) -> Pixels:
         The bytes are no whole JPEG.
     """
     try:
-        pixels = simplejpeg.decode_jpeg(jpeg, min_height=px, min_width=px)
+        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+        fits = out is not None and (height, width) == (px, px)
+        buffer = out if fits else None
+        pixels = simplejpeg.decode_jpeg(jpeg, min_height=px, min_width=px, buffer=buffer)
     except ValueError as error:
         raise LearningError(f"tile {tile} is no whole JPEG ({error}); make the tiles of its slide again") from None
+    if fits:
+        return np.asarray(out)
     if pixels.shape[:2] != (px, px):
         shrinks = min(pixels.shape[:2]) >= px
         pixels = cv2.resize(pixels, (px, px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    if out is None:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    out[:] = pixels
+    return out
 
 
 class TilePixels:
@@ -70,31 +108,48 @@ class TilePixels:
 
     def _decoded(self, positions: Positions) -> Pixels:
         jpegs = self._reader.read(self._rows[positions])
-        names = [self.tiles[position] for position in positions]
-        return np.stack([decode_tile(jpeg, self._px, tile) for jpeg, tile in zip(jpegs, names, strict=True)])
+        pixels = np.empty((len(positions), self._px, self._px, 3), np.uint8)
+        for slot, (position, jpeg) in enumerate(zip(positions, jpegs, strict=True)):
+            decode_tile(jpeg, self._px, self.tiles[position], pixels[slot])
+        return pixels
+
+
+def plain(pixels: Pixels, backbone: Backbone) -> Batch:
+    """Return pixels (n, h, w, 3) as a batch without augmentation: divided by 255, minus mean, over std."""
+    return Batch(pixels, np.repeat(_tables(backbone, np.ones((1, 3))), len(pixels), axis=0))
 
 
 def scaled(pixels: Pixels, backbone: Backbone) -> Tiles:
     """Return pixels (n, h, w, 3) as the network takes them: divided by 255, minus mean, over std."""
-    table = _table(backbone, np.ones(3))
-    return np.stack([np.asarray(cv2.LUT(tile, table), np.float32) for tile in pixels])
+    return plain(pixels, backbone).floats()
 
 
-def augmented(pixels: Pixels, backbone: Backbone, tiles: Sequence[str], seed: int, epoch: int) -> Tiles:
-    """Return pixels (n, h, w, 3) scaled for the network, each turned, flipped and slightly restained.
+def augmented(pixels: Pixels, backbone: Backbone, tiles: Sequence[str], seed: int, epoch: int) -> Batch:
+    """Return pixels (n, h, w, 3) as a batch, each tile turned, flipped and slightly restained.
 
     A tile's share of chance is drawn from (seed, epoch, tile) alone, so that neither the batch, the
     worker nor a restart changes it. One of the eight symmetries of the square; and the optical
     density of all channels is scaled by 0.9 to 1.1, each channel's by another 0.95 to 1.05: a cheap
     relative of the stain augmentation of Tellez et al., Medical Image Analysis 58 (2019).
+    `pixels` are turned in place: a second buffer of a batch's size would cost as much as the turning.
     """
-    out = np.empty(pixels.shape, np.float32)
+    densities = np.empty((len(pixels), 3))
+    spare = np.empty_like(pixels[0])
     for slot, tile in enumerate(tiles):
-        symmetry, densities = augmentation(tile, seed, epoch)
-        turned = np.rot90(pixels[slot], symmetry % 4)
-        turned = turned[:, ::-1] if symmetry >= 4 else turned
-        out[slot] = cv2.LUT(np.ascontiguousarray(turned), _table(backbone, densities))
-    return out
+        symmetry, densities[slot] = augmentation(tile, seed, epoch)
+        _turn(pixels[slot], symmetry, spare)
+    return Batch(pixels, _tables(backbone, densities))
+
+
+def _turn(square: Pixels, symmetry: int, spare: Pixels) -> None:
+    """Give a square one of its eight symmetries, in place: a turn to the left, from 4 on mirrored after it."""
+    turn = _TURNS[symmetry % 4]
+    if turn is not None:
+        np.copyto(spare, square)
+        cv2.rotate(spare, turn, dst=square)
+    if symmetry >= 4:
+        np.copyto(spare, square)
+        cv2.flip(spare, 1, dst=square)
 
 
 def augmentation(tile: str, seed: int, epoch: int) -> tuple[int, npt.NDArray[np.float64]]:
@@ -104,11 +159,11 @@ def augmentation(tile: str, seed: int, epoch: int) -> tuple[int, npt.NDArray[np.
     return drawn[0] % 8, (0.9 + 0.2 * common) * (0.95 + 0.1 * np.asarray(channels))
 
 
-def _table(backbone: Backbone, densities: npt.NDArray[np.float64]) -> Tiles:
-    """Return the look-up table (1, 256, 3) from grey level to network input, densities scaled."""
-    level = np.arange(256)[:, None] / 255.0
-    table = (level ** densities[None] - np.asarray(backbone.mean)) / np.asarray(backbone.std)
-    return np.asarray(table[None], np.float32)
+def _tables(backbone: Backbone, densities: npt.NDArray[np.float64]) -> Tiles:
+    """Return the look-up tables (n, 256, 3) from grey level to network input, densities (n, 3) scaled."""
+    level = np.arange(256)[None, :, None] / 255.0
+    tables = (level ** densities[:, None] - np.asarray(backbone.mean)) / np.asarray(backbone.std)
+    return np.asarray(tables, np.float32)
 
 
 def in_order(made: Callable[[Positions], Made], plan: Sequence[Positions], workers: int) -> Iterator[Made]:

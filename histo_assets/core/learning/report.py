@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 
 from histo_assets.core.learning.baselines import colour_histogram_baseline, majority_baseline
+from histo_assets.core.learning.datasets import training_rows
 from histo_assets.core.learning.errors import LearningError, TileBytes
 from histo_assets.core.learning.evaluation import (
     classification_figures,
@@ -44,6 +45,7 @@ def evaluate(
     """
     from histo_assets.core.learning.resume import training_set_digest
 
+    training_set = training_rows(training_set, model.checkpoint.experiment)
     if model.checkpoint.training_set != training_set_digest(training_set):
         raise LearningError(
             f"{model.name} was trained on another training set than this one, so its sides do not hold;"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,17 @@ class Progress:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Clock:
+    """Adds the time since it was made to what an epoch had taken before."""
+
+    def __init__(self, at: Progress) -> None:
+        self._wall, self._cpu = time.monotonic() - at.seconds, time.process_time() - at.cpu_seconds
+
+    def stamp(self, at: Progress) -> None:
+        """Write the epoch's time so far into `at`."""
+        at.seconds, at.cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
 
 
 def save_state(

@@ -8,13 +8,37 @@ from pydantic import Field, model_validator
 
 from histo_assets.core.files import Settings
 
+Unit = Literal["donor", "tile"] | None
+
 
 class ExperimentSettings(Settings):
     """One training run.
 
-    `backbone` is a name of `learning.backbones.BACKBONES`. `weights`: `imagenet` (the package or
-    torchvision's download), `random`, or a path. `mode` `restart` makes a new optimiser every
-    epoch, as the post did. `freeze_up_to` keeps `features[:n+1]` fixed and in evaluation mode.
+    Attributes
+    ----------
+    backbone, weights
+        A name of `learning.backbones.BACKBONES`; `imagenet` (the package or torchvision's
+        download), `random`, or a path.
+    epochs, checkpoints
+        How long to train, and the epochs whose weights are kept besides the last.
+    schedule
+        `cosine` lets the learning rate fall to nothing over the whole run.
+    mode
+        `restart` makes a new optimiser every epoch, as the post did.
+    freeze_up_to
+        Keeps `features[:n+1]` fixed and in evaluation mode.
+    label_smoothing
+        Share of every tile's label that is spread over all tissues.
+    clip_norm
+        The largest length of a step's gradient, of all parameters together; None leaves it as it is.
+    patience
+        Stop after so many epochs without a better one on the validation side; the best epoch is
+        kept. None trains to the end.
+    split
+        Split by `donor` or by `tile`, whatever the study does: to show what a leak makes of the
+        figures. Such an experiment is never chosen to serve unless the study names it.
+    seed, order
+        What decides weights, augmentation and dropout; and which of the frozen orders of tiles.
     """
 
     backbone: str
@@ -26,7 +50,12 @@ class ExperimentSettings(Settings):
     mode: Literal["at_once", "restart"] = "at_once"
     freeze_up_to: int | None = None
     weight_decay: float = Field(default=0.01, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    split: Unit = None
     seed: int = 0
+    order: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _checkpoints_lie_within_the_epochs(self) -> ExperimentSettings:
@@ -58,7 +87,7 @@ class LearningSettings(Settings):
     class_weights: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=1, ge=1)
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=32)
     seed: int = 0
 
     @model_validator(mode="after")
@@ -67,4 +96,18 @@ class LearningSettings(Settings):
             name = getattr(self, field)
             if name is not None and name not in self.experiments:
                 raise ValueError(f"{field}: {name!r} is none of the experiments {sorted(self.experiments)}")
+        if self.experiments[self.studied].patience is not None:
+            raise ValueError(f"studied: {self.studied!r} may stop early, so its checkpoint epochs are not certain")
         return self
+
+    @property
+    def orders(self) -> dict[tuple[Unit, int], int]:
+        """For how many epochs each order of tiles is wanted, by unit of the split (None: the study's) and number.
+
+        The study's own split and its order 0 are always among them.
+        """
+        epochs: dict[tuple[Unit, int], int] = {(None, 0): 1}
+        for experiment in self.experiments.values():
+            key = (experiment.split, experiment.order)
+            epochs[key] = max(experiment.epochs, epochs.get(key, 0))
+        return dict(sorted(epochs.items(), key=lambda item: (item[0][0] or "", item[0][1])))

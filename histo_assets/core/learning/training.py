@@ -13,15 +13,19 @@ import pandas as pd
 import polars as pl
 import torch
 
-from histo_assets.core.files import atomic_path, file_digest
-from histo_assets.core.learning.checkpoint import Checkpoint, save_weights, weights_name
-from histo_assets.core.learning.datasets import epoch_order
+from histo_assets.core.files import atomic_path, file_digest, settings_digest
+from histo_assets.core.learning.checkpoint import Checkpoint, predictions_name, save_weights, weights_name
+from histo_assets.core.learning.datasets import epoch_order, training_rows
 from histo_assets.core.learning.errors import LearningError, TileBytes
+from histo_assets.core.learning.evaluation import prediction_table
 from histo_assets.core.learning.forward import threads
-from histo_assets.core.learning.learner import Learner, batch_seed
+from histo_assets.core.learning.kept import is_over, kept_epochs, remove_epochs
+from histo_assets.core.learning.learner import Learner, Step, batch_seed
+from histo_assets.core.learning.memory import ran_out_of_memory, smaller_batch
 from histo_assets.core.learning.monitor import Monitor, class_weights, train_sample
-from histo_assets.core.learning.pixels import Positions, TilePixels, Tiles, augmented, batch_plan, in_order, scaled
+from histo_assets.core.learning.pixels import Batch, Positions, TilePixels, augmented, batch_plan, in_order, plain
 from histo_assets.core.learning.resume import (
+    Clock,
     Progress,
     describe_environment,
     differences,
@@ -32,7 +36,7 @@ from histo_assets.core.learning.resume import (
 )
 from histo_assets.core.learning.settings import ExperimentSettings, LearningSettings
 
-REVISION = 1
+REVISION = 2
 SAVE_SECONDS = 180.0
 TELL_SECONDS = 5.0
 HISTORY = (
@@ -60,6 +64,7 @@ def train(
     settings: LearningSettings,
     progress: Callable[[str], None],
     resume_folder: Path | None = None,
+    earlier: Checkpoint | None = None,
 ) -> Checkpoint:
     """Return the checkpoint of an experiment, trained into `folder`.
 
@@ -67,6 +72,7 @@ def train(
     number of threads, however many workers there are and however often the run was killed:
     augmentation is drawn from (seed, epoch, tile), dropout from (seed, epoch, batch), and the state
     in `resume_folder`, written after every epoch and every three minutes, holds everything else.
+    That is why this loop is plain PyTorch: what it draws, and when, is all in sight.
 
     Parameters
     ----------
@@ -79,21 +85,45 @@ def train(
     resume_folder
         Where the unfinished state is. A state of other settings or other tiles is not used, and a
         line says what differs. The caller removes the folder once the checkpoint is published.
+    earlier
+        The experiment's checkpoint as it stands: copied, not trained again, where all that decides
+        it is the same.
 
     Raises
     ------
     LearningError
-        The loss is not finite (the message names the tiles of the batch), weights or an epoch's
-        order are missing, or a tile cannot be decoded.
+        The loss is not finite (the message names the tiles of the batch and the weights that are
+        kept), memory is too little (it says which batch size fits), weights or an epoch's order are
+        missing, or a tile cannot be decoded.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with threads(settings.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(experiment, name, training_set, reader, tuple(labels), settings, progress)
+        rows = training_rows(training_set, experiment)
+        run = _Run(experiment, name, rows, reader, tuple(labels), settings, progress)
+        if earlier is not None and earlier.identity == settings_digest(run.identity):
+            progress(f"{name}: trained before with these very settings and tiles; taken as it is")
+            earlier.write(folder)
+            return Checkpoint.read(folder)
         work = Path(resume_folder or folder)
         run.resume(work)
-        run.finish(work)
+        if _too_much_for_memory(run, work):
+            raise LearningError(f"{name}: {smaller_batch(run.learner, settings)}")
         return run.publish(work, folder)
+
+
+def _too_much_for_memory(run: _Run, work: Path) -> bool:
+    """Finish the run, and return whether memory was too little for it.
+
+    The error is gone when this returns, and with it what the failed step still held.
+    """
+    try:
+        run.finish(work)
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        return True
+    return False
 
 
 class _Run:
@@ -103,33 +133,33 @@ class _Run:
         self,
         experiment: ExperimentSettings,
         name: str,
-        training_set: pl.DataFrame,
+        rows: pl.DataFrame,
         reader: TileBytes,
         labels: tuple[str, ...],
         settings: LearningSettings,
         told: Callable[[str], None],
     ) -> None:
         self.experiment, self.name, self.labels, self.settings, self.told = experiment, name, labels, settings, told
+        self.rows = rows
         self.plans = [
-            batch_plan(epoch_order(training_set, epoch), settings.batch_size)
-            for epoch in range(1, experiment.epochs + 1)
+            batch_plan(epoch_order(rows, epoch), settings.batch_size) for epoch in range(1, experiment.epochs + 1)
         ]
-        weights = class_weights(training_set, len(labels)) if settings.class_weights else None
+        weights = class_weights(rows, len(labels)) if settings.class_weights else None
         self.learner = Learner(experiment, settings, len(labels), weights)
-        self.pixels = TilePixels(training_set, reader, settings.input_px)
-        self.targets = torch.from_numpy(training_set["label"].to_numpy().copy())
+        self.pixels = TilePixels(rows, reader, settings.input_px)
+        self.targets = torch.from_numpy(rows["label"].to_numpy().copy())
         watched = {
-            "train_eval": train_sample(training_set, settings.seed),
-            "validation": np.flatnonzero(training_set["side"].to_numpy() == "validation"),
+            "train_eval": train_sample(rows, settings.seed),
+            "validation": np.flatnonzero(rows["side"].to_numpy() == "validation"),
         }
         self.monitors = {
-            side: Monitor(self.learner, self.pixels, self.targets, rows, settings.batch_size)
-            for side, rows in watched.items()
+            side: Monitor(self.learner, self.pixels, self.targets.numpy(), positions, settings.batch_size)
+            for side, positions in watched.items()
         }
         self.identity = {
             "revision": REVISION,
             "labels": list(labels),
-            "training_set": training_set_digest(training_set),
+            "training_set": training_set_digest(rows),
             "initial_network": network_digest(self.learner.network),
             **experiment.model_dump(mode="json"),
             **{f"all.{key}": getattr(settings, key) for key in ("input_px", "batch_size", "augment", "class_weights")},
@@ -149,8 +179,8 @@ class _Run:
             self.told(f"{self.name}: {state}; starting from the first epoch")
             return
         changed = differences(state.identity, self.identity)
-        saved = [epoch for epoch in self.experiment.saved_epochs if epoch < state.progress.epoch]
-        gone = [epoch for epoch in saved if not (work / weights_name(epoch)).exists()]
+        kept = kept_epochs(self.experiment, state.progress.history)
+        gone = [epoch for epoch in kept if not (work / weights_name(epoch)).exists()]
         if changed or gone:
             why = f"was made from something else ({changed})" if changed else f"lacks the weights of epochs {gone}"
             self.told(f"{self.name}: the unfinished state in {work} {why}; starting from the first epoch")
@@ -163,32 +193,28 @@ class _Run:
 
     def finish(self, work: Path) -> None:
         """Train the epochs that are left, keeping weights and state in `work`."""
-        while self.at.epoch <= self.experiment.epochs:
+        while not is_over(self.experiment, self.at.history):
             at = self.at
             if at.batches == 0 and self.experiment.mode == "restart":
                 self.learner.optimizer = self.learner.new_optimizer()
-            clock = _Clock(at)
+            clock = Clock(at)
             self._train_epoch(clock, work)
-            row = self._epoch_row(clock)
-            at.history.append(row)
-            self.told(
-                f"{self.name}: epoch {at.epoch}/{self.experiment.epochs} done in {row['seconds']:.0f} s, accuracy "
-                f"{row['train_eval_accuracy']:.3f} on train, {row['validation_accuracy']:.3f} on validation"
-            )
-            if at.epoch in self.experiment.saved_epochs:
-                save_weights(self.learner.network, work / weights_name(at.epoch))
+            self._end_epoch(clock, work)
             self.at = Progress(epoch=at.epoch + 1, history=at.history)
             self._save_state(work)
+            remove_epochs(work, kept_epochs(self.experiment, at.history))
+        if len(self.at.history) < self.experiment.epochs:
+            self.told(f"{self.name}: stopped after epoch {len(self.at.history)}, for validation got no better")
 
     def publish(self, work: Path, folder: Path) -> Checkpoint:
         """Return the finished checkpoint, written whole into `folder`."""
         digests = {}
-        for epoch in self.experiment.saved_epochs:
-            target = folder / weights_name(epoch)
-            if work != folder:
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(work / target.name, temporary)
-            digests[epoch] = file_digest(target)
+        for epoch in kept_epochs(self.experiment, self.at.history):
+            for name in (weights_name(epoch), predictions_name(epoch)):
+                if work != folder and (work / name).exists():
+                    with atomic_path(folder / name) as temporary:
+                        shutil.copyfile(work / name, temporary)
+            digests[epoch] = file_digest(folder / weights_name(epoch))
         checkpoint = Checkpoint(
             folder=folder,
             name=self.name,
@@ -198,26 +224,23 @@ class _Run:
             digests=digests,
             training_set=str(self.identity["training_set"]),
             environment=self.environment,
+            identity=settings_digest(self.identity),
         )
         history = pd.DataFrame(self.at.history, columns=list(HISTORY))
         checkpoint.describe(history.astype({"epoch": "int64", "tiles": "int64"}))
         return checkpoint
 
-    def _train_epoch(self, clock: _Clock, work: Path) -> None:
+    def _train_epoch(self, clock: Clock, work: Path) -> None:
         at = self.at
         rest = self.plans[at.epoch - 1][at.batches :]
         for positions, tiles in zip(rest, in_order(self._augmented, rest, self.settings.workers), strict=True):
             seed = batch_seed(self.experiment.seed, at.epoch, at.batches)
-            loss, correct = self.learner.step(tiles, self.targets[positions], self._learning_rate(), seed)
-            if not math.isfinite(loss):
-                names = ", ".join(self.pixels.tiles[position] for position in positions)
-                raise LearningError(
-                    f"{self.name}: the loss is {loss} at epoch {at.epoch}, batch {at.batches + 1}, with the tiles "
-                    f"{names}; lower `learning_rate` or look at these tiles"
-                )
+            step = self.learner.step(tiles, self.targets[positions], self._learning_rate(at.batches), seed)
+            if not step.is_finite:
+                raise self._not_finite(step, positions, work)
             at.batches += 1
-            at.loss_sum += loss * len(positions)
-            at.correct += correct
+            at.loss_sum += step.loss * len(positions)
+            at.correct += step.correct
             at.seen += len(positions)
             self._trained += len(positions)
             clock.stamp(at)
@@ -225,34 +248,56 @@ class _Run:
             if time.monotonic() - self._saved_at >= SAVE_SECONDS:
                 self._save_state(work)
 
-    def _augmented(self, positions: Positions) -> Tiles:
+    def _not_finite(self, step: Step, positions: Positions, work: Path) -> LearningError:
+        """Return the error of a batch that cannot be learnt from; the last whole epoch's weights stay in `work`."""
+        what = f"loss is {step.loss}" if not math.isfinite(step.loss) else f"gradient's length is {step.gradient}"
+        done = len(self.at.history)
+        kept = f"the weights after epoch {done} are kept in {work / weights_name(done)}" if done else "no epoch is done"
+        names = ", ".join(self.pixels.tiles[position] for position in positions)
+        return LearningError(
+            f"{self.name}: the {what} at epoch {self.at.epoch}, batch {self.at.batches + 1}; nothing was learnt from "
+            f"it, and {kept}; lower `learning_rate`, set `clip_norm`, or look at the tiles of this batch: {names}"
+        )
+
+    def _augmented(self, positions: Positions) -> Batch:
         pixels = self.pixels.read(positions)
         backbone = self.learner.network.backbone
         if not self.settings.augment:
-            return scaled(pixels, backbone)
+            return plain(pixels, backbone)
         names = [self.pixels.tiles[position] for position in positions]
         return augmented(pixels, backbone, names, self.experiment.seed, self.at.epoch)
 
-    def _learning_rate(self) -> float:
+    def _learning_rate(self, batch: int) -> float:
+        """Return the learning rate of a batch (from 0) of this epoch."""
         if self.experiment.schedule == "constant":
             return self.experiment.learning_rate
-        done = sum(len(plan) for plan in self.plans[: self.at.epoch - 1]) + self.at.batches
+        done = sum(len(plan) for plan in self.plans[: self.at.epoch - 1]) + batch
         share = done / sum(len(plan) for plan in self.plans)
         return self.experiment.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
-    def _epoch_row(self, clock: _Clock) -> dict[str, float]:
+    def _end_epoch(self, clock: Clock, work: Path) -> None:
+        """Judge the network as it is now, add the epoch to the history, and write weights and predictions."""
         at = self.at
         row: dict[str, float] = {
             "epoch": at.epoch,
             "train_loss": at.loss_sum / at.seen,
             "train_accuracy": at.correct / at.seen,
-            "learning_rate": float(self.learner.optimizer.param_groups[0]["lr"]),
+            "learning_rate": self._learning_rate(at.batches - 1),
             "tiles": at.seen,
         }
+        said = {side: monitor.log_probabilities() for side, monitor in self.monitors.items()}
         for side, monitor in self.monitors.items():
-            row[f"{side}_loss"], row[f"{side}_accuracy"] = monitor.loss_and_accuracy()
+            row[f"{side}_loss"], row[f"{side}_accuracy"] = monitor.loss_and_accuracy(said[side])
+        judged = self.rows[self.monitors["validation"].rows].select("tile", "slide", "donor", "tissue", "side")
+        with atomic_path(work / predictions_name(at.epoch)) as temporary:
+            prediction_table(judged, said["validation"], self.labels).to_parquet(temporary, index=False)
+        save_weights(self.learner.network, work / weights_name(at.epoch))
         clock.stamp(at)
-        return row | {"seconds": at.seconds, "cpu_seconds": at.cpu_seconds}
+        at.history.append(row | {"seconds": at.seconds, "cpu_seconds": at.cpu_seconds})
+        self.told(
+            f"{self.name}: epoch {at.epoch}/{self.experiment.epochs} done in {at.seconds:.0f} s, accuracy "
+            f"{row['train_eval_accuracy']:.3f} on train, {row['validation_accuracy']:.3f} on validation"
+        )
 
     def _tell(self) -> None:
         now, at = time.monotonic(), self.at
@@ -272,14 +317,3 @@ class _Run:
         learner = self.learner
         save_state(work, learner.network, learner.optimizer, self.at, self.identity, self.environment)
         self._saved_at = time.monotonic()
-
-
-class _Clock:
-    """Adds the time since it was made to what an epoch had taken before."""
-
-    def __init__(self, at: Progress) -> None:
-        self._wall, self._cpu = time.monotonic() - at.seconds, time.process_time() - at.cpu_seconds
-
-    def stamp(self, at: Progress) -> None:
-        """Write the epoch's time so far into `at`."""
-        at.seconds, at.cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
