@@ -45,8 +45,17 @@ def _source_files(assets: StudyAssets) -> list[Any]:
 
     @dg.observable_source_asset(key=assets.key("expression_file"), group_name="expression")
     def expression_file() -> dg.ObserveResult:
-        """The expression file, observed by its digest (from 200 MB on by size and time)."""
-        return _observed([study.resolve(study.expression.file)])
+        """The expression file and that of gene lengths, by their digest (from 200 MB on by size and time).
+
+        The file of a release that is fetched goes by the release: fetching it changes nothing.
+        """
+        from histo_assets.core.expression.releases import release_version
+
+        path = study.resolve(study.expression.file)
+        versions = {Path(path).name: release_version(study.expression.release, path) or _file_version(path)}
+        if study.expression.gene_lengths:
+            versions["gene lengths"] = _file_version(study.resolve(study.expression.gene_lengths))
+        return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=versions)
 
     return [cohort_tables, slide_files, expression_file]
 
@@ -105,6 +114,7 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
         settings=[study.cohort],
         ins={"slide_manifest": assets.one("slide_manifest")},
         deps=["cohort_tables"],
+        revision=2,
         checks={"every_pair_names_a_slide_and_a_sample": "No pair lacks a slide, donor, tissue or sample."},
         blocking=["every_pair_names_a_slide_and_a_sample"],
     )

@@ -102,7 +102,8 @@ def missing_files(study: Study) -> list[str]:
     wanted = {
         "manifest": study.cohort.manifest,
         "list of RNA samples": study.cohort.rna_samples,
-        "expression file": study.expression.file,
+        "expression file": None if study.expression.release else study.expression.file,
+        "table of gene lengths": study.expression.gene_lengths,
     }
     return [
         f"the {what} is missing: {study.resolve(path)}"

@@ -137,9 +137,22 @@ def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
     inherited, where = _merged(parent, (*seen, chosen))
     if where != base:
         inherited = _anchored(inherited, where)
+    _drop_replaced(inherited, content)
+    return _overridden(inherited, content), base
+
+
+def _drop_replaced(inherited: dict[str, Any], content: Mapping[str, Any]) -> None:
+    """Remove from `inherited` what no longer holds once `content` is laid over it."""
     if {"cohort", "slides"} & set(content):
         inherited.pop("synthetic", None)  # a cohort of one's own is never generated over
-    return _overridden(inherited, content), base
+    own = content.get("expression") or {}
+    expression = dict(inherited.get("expression") or {})
+    if "file" in own:
+        expression.pop("release", None)  # a file of one's own is none of the parent's release
+    elif own.get("release"):
+        expression.pop("file", None)
+    if expression:
+        inherited["expression"] = expression
 
 
 _PATHS = (
@@ -150,6 +163,7 @@ _PATHS = (
     ("slides", "source", "slide_index"),
     ("incoming", "folder"),
     ("expression", "file"),
+    ("expression", "gene_lengths"),
 )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dagster._core.definitions.observe import observe
 
-from histo_assets.studies.study import Study
+from histo_assets.definitions import build_definitions
+from histo_assets.studies.study import Study, load_study
 from histo_assets_tests.conftest import FinishedStudy
 
 pytestmark = pytest.mark.study
@@ -84,6 +86,27 @@ def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: Finish
     assert not outcome.blocked
     tiny.driver().observe_sources()
     assert due(tiny) == {}
+
+
+def observed_expression(study: Study) -> dict[str, str]:
+    """Return what observing the study's expression file notes."""
+    source = next(a for a in build_definitions(study).assets if a.key.path[-1] == "expression_file")
+    event = observe([source]).asset_observations_for_node("__".join(source.key.path))[0]
+    return {name: str(value.value) for name, value in event.metadata.items()}
+
+
+def test_a_releases_file_goes_by_the_release_and_gene_lengths_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("extends: gtex\nname: lab\nexpression: {release: gtex_v8}\n")
+    found = observed_expression(load_study(tmp_path / "lab.yaml"))
+    assert any(value.startswith("gtex_v8 ") for value in found.values()), found
+    (tmp_path / "lab.yaml").write_text(
+        "extends: gtex\nname: lab\nexpression: {file: a.csv, units: counts, gene_lengths: lengths.csv}\n"
+    )
+    lengths = tmp_path / "lengths.csv"
+    before = observed_expression(load_study(tmp_path / "lab.yaml"))
+    lengths.write_text("gene,length\nG,1000\n")
+    after = observed_expression(load_study(tmp_path / "lab.yaml"))
+    assert before["a.csv"] == after["a.csv"] == before["gene lengths"] == "missing" != after["gene lengths"]
 
 
 def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -> None:

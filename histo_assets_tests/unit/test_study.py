@@ -106,3 +106,13 @@ def test_inherited_paths_stay_where_the_parent_has_them(tmp_path: Path) -> None:
     study, parent = load_study(lab_study(tmp_path, "extends: gtex\nname: lab\n")), load_study("gtex")
     assert study.resolve(study.cohort.manifest) == parent.resolve(parent.cohort.manifest)
     assert study.resolve(study.expression.file) == parent.resolve(parent.expression.file)
+
+
+def test_a_file_of_ones_own_is_none_of_the_parents_release(tmp_path: Path) -> None:
+    study = load_study(lab_study(tmp_path, "extends: gtex\nname: lab\nexpression: {file: mine.gct}\n"))
+    assert study.expression.release is None and study.resolve(study.expression.file) == str(tmp_path / "mine.gct")
+
+
+def test_another_release_brings_a_file_of_its_own(tmp_path: Path) -> None:
+    study = load_study(lab_study(tmp_path, "extends: gtex\nname: lab\nexpression: {release: gtex_v10}\n"))
+    assert study.expression.release == "gtex_v10" and "v10" in study.expression.file
