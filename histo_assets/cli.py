@@ -1,4 +1,5 @@
-"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, expression, prune.
+"""The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, expression,
+fetch-release, fetch-weights, prune.
 
 Belongs here: reading arguments, setting the environment up, printing. Does not: anything that a
 Dagster run or a test would need as well.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_assets.cli_expression import expression, fetch_release
+from histo_assets.cli_weights import fetch_weights
 from histo_assets.local import (
     check_names,
     console,
@@ -177,6 +179,7 @@ app.command()(tile)
 app.command()(calibrate)
 app.command()(expression)
 app.command()(fetch_release)
+app.command()(fetch_weights)
 
 
 def main() -> None:

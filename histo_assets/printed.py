@@ -55,7 +55,9 @@ def print_plan(content: dict[str, Any]) -> None:
         "slide files": f"{content['slides_found']:,} found, {content['slide_gigabytes']} GB;"
         f" missing about {content['slide_gigabytes_missing']} GB",
         **_fetching(content),
-        "training": f"{content['epochs']} epochs in {len(content['experiments'])} experiments",
+        "training": f"none: {content['frozen']} serves as it is"
+        if content["frozen"]
+        else f"{content['epochs']} epochs in {len(content['experiments'])} experiments",
         "evidence": f"{regime['regime']}, {regime['locked_donors']} locked donors; smallest r2 within tissue"
         f" found with 80 % power: {'none' if detectable is None else f'{detectable:.2f}'}",
         "due now": f"{len(content['due'])} runs",

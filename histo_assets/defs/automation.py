@@ -54,15 +54,23 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+# What a study with a frozen backbone has not.
+NOT_WHERE_FROZEN = frozenset(
+    {"training_set", "trained_model", "experiment_comparison", "model_evaluation", "epoch_projection"}
+)
+
+
 def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list[Any]]:
     """Return jobs, schedules and sensors of one study whose results lie in `storage`."""
-    jobs = {name: _job(assets, name) for name in JOBS}
+    absent = NOT_WHERE_FROZEN if assets.study.learning.frozen else frozenset()
+    jobs = {name: _job(assets, name, absent) for name in JOBS if not set(JOBS[name][1]) <= absent}
     whole = _whole_study(assets, storage)
     return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], [_watch(assets, jobs["predict_incoming"])]
 
 
-def _job(assets: StudyAssets, name: str) -> Any:
-    description, selected = JOBS[name]
+def _job(assets: StudyAssets, name: str, absent: frozenset[str]) -> Any:
+    description, every = JOBS[name]
+    selected = [asset for asset in every if asset not in absent]
     selection = dg.AssetSelection.assets(*[assets.key(asset) for asset in selected])
     return dg.define_asset_job(f"{assets.study.name}_{name}", selection=selection, description=description)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import picture
+from histo_assets.defs.metadata import model_metadata, picture
 from histo_assets.defs.partitions import epoch_of
 from histo_assets.defs.projections import projection_result
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
@@ -50,9 +50,17 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
             {
                 "tiles": adata.n_obs,
                 "dimensions": adata.n_vars,
-                "model": f"{selected_model.name}, epoch {selected_model.epoch}",
-                "taken_for_its_tissue": right,
-                "preview": picture(tissue_mix_figure(predicted, context.partition_key), "what tiles are taken for"),
+                **model_metadata(selected_model),
+                **(
+                    {
+                        "taken_for_its_tissue": right,
+                        "preview": picture(
+                            tissue_mix_figure(predicted, context.partition_key), "what tiles are taken for"
+                        ),
+                    }
+                    if len(selected_model.labels)
+                    else {}
+                ),
             },
             [verdict("numbers_are_finite", finite and adata.n_obs == len(tiles.index), f"{adata.n_obs} tiles")],
         )
@@ -81,6 +89,8 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
                 "slides": adata.n_obs,
                 "dimensions": adata.n_vars,
                 "taken_for_their_tissue": float((adata.obs["predicted"] == adata.obs["tissue"]).mean()),
+                "taken_for_their_tissue_off_training": _right_off_training(adata.obs),
+                **adata.uns["model"],
                 "preview": picture(
                     scatter(plane, adata.obs["tissue"].to_numpy(), "Slides, first two components", axis="PC"),
                     "slides",
@@ -90,6 +100,12 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
         )
 
     return [tile_embeddings, slide_embeddings]
+
+
+def _right_off_training(obs: Any) -> float:
+    """Return the share of slides of donors that were not trained on which are taken for their tissue."""
+    apart = obs[obs["side"] != "train"]
+    return float((apart["predicted"] == apart["tissue"]).mean()) if len(apart) else float("nan")
 
 
 def _projections(assets: StudyAssets) -> list[Any]:
@@ -156,4 +172,4 @@ def _projections(assets: StudyAssets) -> list[Any]:
         slides = slide_matrix(matrices, donor_split)
         return projection_result(slides.X, slides.obs, study.projection, f"Slides after epoch {epoch}")
 
-    return [tile_projection, slide_projection, epoch_projection]
+    return [tile_projection, slide_projection, *([] if study.learning.frozen else [epoch_projection])]

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import markdown_table, picture
+from histo_assets.defs.metadata import markdown_table, model_metadata, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import CrossValidation, Incoming, Matrix, SelectedModel, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
@@ -118,7 +118,12 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
             adata,
             {
                 "tiles": adata.n_obs,
-                "preview": picture(tissue_mix_figure(predicted), "what tiles are taken for"),
+                **model_metadata(selected_model),
+                **(
+                    {"preview": picture(tissue_mix_figure(predicted), "what tiles are taken for")}
+                    if len(selected_model.labels)
+                    else {}
+                ),
             },
         )
 

@@ -81,3 +81,15 @@ def finite(value: Any) -> Any:
     """Return `value`, or None for a float that JSON cannot hold; numpy numbers become plain ones."""
     plain = value.item() if hasattr(value, "item") and not isinstance(value, dg.MetadataValue) else value
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def model_metadata(model: Any) -> dict[str, Any]:
+    """Return which network made an embedding, from which weights, under which licence."""
+    epoch = f", epoch {model.epoch}" if model.epoch else ""
+    return {
+        "model": f"{model.name}{epoch}",
+        "backbone": model.backbone,
+        "licence": model.licence,
+        "revision": model.revision or "none: not from a hub",
+        "weights": model.weights_digest,
+    }

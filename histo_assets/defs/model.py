@@ -1,4 +1,4 @@
-"""Room `model`: the frozen training order, the experiments, the chosen one and its evaluation."""
+"""Room `model`: the frozen training order and the experiments."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import dagster as dg
 
 from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
-from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table, TileSet
+from histo_assets.defs.types import Checkpoint, LargeTable, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact, StorageError
 
@@ -17,11 +17,11 @@ ROOM = "model"
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    return [*_training(assets), *_choice(assets), _evaluation(assets)]
+    return _training(assets)
 
 
 # What trains nothing: which experiment serves or is studied, and how many workers decode.
-_NOT_TRAINED = {"selected": None, "studied": "", "workers": 0}
+_NOT_TRAINED = {"selected": None, "studied": "", "workers": 0, "look_alikes": ()}
 
 
 def _training(assets: StudyAssets) -> list[Any]:
@@ -89,6 +89,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         kinds={"pytorch", "torchvision"},
         settings=[study.learning.model_copy(update=_NOT_TRAINED), study.selection.tissues],
         ins={"training_set": assets.one("training_set")},
+        revision=2,
         partitions=assets.partitions.experiments,
         pool="gpu",
         checks={"loss_is_finite": "Loss and accuracy of every epoch are numbers."},
@@ -168,130 +169,3 @@ def _published_since(storage: StorageResource, experiment: str, resume: Path) ->
     pointer = storage.storage.pointer_or_none(Artefact("trained_model", experiment))
     written = max((path.stat().st_mtime for path in resume.rglob("*")), default=0.0)
     return pointer is not None and pointer.written_at.timestamp() > written
-
-
-def _choice(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
-    @assets.asset(
-        ROOM,
-        "tables",
-        kinds={"pandas"},
-        settings=[study.learning.studied],
-        ins={"trained_model": assets.every("trained_model")},
-        checks={"every_experiment_is_there": "Every experiment of the study has figures for each of its epochs."},
-    )
-    def experiment_comparison(trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
-        """Time, accuracy and loss of every experiment, epoch by epoch."""
-        from histo_assets.core.figures.learning import epoch_table_figure, experiment_curves, experiment_times
-        from histo_assets.core.learning.comparison import compare_experiments
-
-        table = compare_experiments(list(trained_model.values()))
-        studied = table[(table["experiment"] == study.learning.studied) & table["saved"]]
-        epochs = sum(e.epochs for e in study.learning.experiments.values())
-        return result(
-            table,
-            {
-                "experiments": table["experiment"].nunique(),
-                "best_validation_accuracy": float(table["validation_accuracy"].max()),
-                "preview": picture(experiment_curves(table), "experiments"),
-                "training_time": picture(experiment_times(table), "training time"),
-                "checkpoint_epochs": picture(epoch_table_figure(studied), "checkpoint epochs"),
-                **table_metadata(table),
-            },
-            [verdict("every_experiment_is_there", len(table) == epochs, f"{len(table)} of {epochs} epochs")],
-        )
-
-    @assets.asset(
-        ROOM,
-        "folders",
-        kinds={"pytorch"},
-        settings=[study.learning.selected],
-        ins={
-            "experiment_comparison": assets.one("experiment_comparison"),
-            "trained_model": assets.every("trained_model"),
-        },
-    )
-    def selected_model(experiment_comparison: Table, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
-        """The experiment and epoch that serve from here on, why, and their weights."""
-        from histo_assets.core.figures.learning import experiment_curves
-        from histo_assets.core.learning.comparison import choose
-        from histo_assets.core.learning.selected import SelectedModel as Model
-
-        choice = choose(experiment_comparison, study.learning.selected)
-        chosen = Model(trained_model[choice.experiment], choice.epoch, choice.why)
-        return result(
-            chosen,
-            {
-                "experiment": choice.experiment,
-                "epoch": choice.epoch,
-                "why": choice.why,
-                "weights": chosen.weights_digest,
-                "licence": chosen.licence,
-                "preview": picture(experiment_curves(experiment_comparison), "experiments"),
-            },
-        )
-
-    return [experiment_comparison, selected_model]
-
-
-def _evaluation(assets: StudyAssets) -> Any:
-    study = assets.study
-
-    @assets.asset(
-        ROOM,
-        "tables",
-        kinds={"pandas"},
-        settings=[
-            study.learning.batch_size,
-            study.learning.input_px,
-            study.prediction.bootstraps,
-            study.prediction.seed,
-            study.split.unit,
-        ],
-        ins={"selected_model": assets.one("selected_model"), "training_set": assets.one("training_set")},
-        checks={"better_than_colour": "Slide accuracy on held-out donors exceeds the colour-histogram baseline."},
-    )
-    def model_evaluation(
-        context: dg.AssetExecutionContext,
-        storage: StorageResource,
-        selected_model: SelectedModel,
-        training_set: LargeTable,
-    ) -> dg.MaterializeResult:
-        """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
-        from histo_assets.core.figures.evaluation import classification_figure, confusion_figure
-        from histo_assets.core.learning.report import confusion_of, evaluate, headline
-        from histo_assets.core.tiling.shards import TileReader
-
-        table = evaluate(
-            selected_model,
-            training_set,
-            TileReader.at(storage.shard_root("tiles")),
-            study.learning,
-            bootstraps=study.prediction.bootstraps,
-            seed=study.prediction.seed,
-            progress=context.log.info,
-        )
-        figures = headline(table, study.split.unit)
-        network, colours = float(figures["slide_accuracy"]), float(figures["colour_histogram_accuracy"])
-        side = str(figures["judged_on"])
-        return result(
-            table,
-            {
-                **figures,
-                "preview": picture(confusion_figure(confusion_of(table, "slide"), f"Slides of {side}"), "slides"),
-                "tiles": picture(confusion_figure(confusion_of(table, "tile"), f"Tiles of {side}"), "tiles"),
-                "recall": picture(classification_figure(table), "recall per tissue"),
-                **table_metadata(table),
-            },
-            [
-                verdict(
-                    "better_than_colour",
-                    network > colours,
-                    f"{network:.3f} against {colours:.3f}",
-                    warn=True,
-                )
-            ],
-        )
-
-    return model_evaluation

@@ -19,7 +19,9 @@ class StudyPartitions:
 
 
 def studied_epochs(study: Study) -> tuple[int, ...]:
-    """Return the checkpoint epochs of the studied experiment, ascending."""
+    """Return the checkpoint epochs of the studied experiment, ascending; none where nothing is trained."""
+    if study.learning.frozen:
+        return ()
     return study.learning.experiments[study.learning.studied].saved_epochs
 
 

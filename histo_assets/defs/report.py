@@ -1,20 +1,46 @@
 """Room `report`: the whole study on one page."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from histo_assets.defs.metadata import picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
-from histo_assets.defs.types import CrossValidation, LargeTable, Matrix, SelectedModel, Table, TileSet
+from histo_assets.studies.study import Study
+
+if TYPE_CHECKING:
+    from histo_assets.core.figures.study_page import StudyTables, TrainingTables
 
 ROOM = "report"
+
+_SINGLE = (
+    "slide_manifest",
+    "slide_pairs",
+    "donor_split",
+    "expression_matrix",
+    "expression_projection",
+    "selected_model",
+    "tile_projection",
+    "slide_projection",
+    "joint_projection",
+    "recoverable_genes",
+    "expression_clusters",
+    "cluster_expression",
+    "prediction_comparison",
+)
+_OF_TRAINING = ("training_set", "experiment_comparison", "model_evaluation")
+_EVERY = ("raw_slides", "tiles", "gene_regressors")
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the asset of the room."""
     study = assets.study
-    epochs = assets.partitions.epochs.get_partition_keys()
+    trains = study.learning.frozen is None
+    epochs = assets.partitions.epochs.get_partition_keys() if trains else []
+    single = [*_SINGLE, *(_OF_TRAINING if trains else [])]
+    every = [*_EVERY, *(["trained_model"] if trains else [])]
 
     @assets.asset(
         ROOM,
@@ -22,95 +48,18 @@ def build(assets: StudyAssets) -> list[Any]:
         kinds={"html"},
         settings=[study],
         ins={
-            **{
-                name: assets.one(name)
-                for name in (
-                    "slide_manifest",
-                    "slide_pairs",
-                    "donor_split",
-                    "expression_matrix",
-                    "expression_projection",
-                    "training_set",
-                    "experiment_comparison",
-                    "selected_model",
-                    "model_evaluation",
-                    "tile_projection",
-                    "slide_projection",
-                    "joint_projection",
-                    "recoverable_genes",
-                    "expression_clusters",
-                    "cluster_expression",
-                    "prediction_comparison",
-                )
-            },
-            **{name: assets.every(name) for name in ("raw_slides", "tiles", "gene_regressors")},
-            "epoch_projection": assets.only("epoch_projection", *epochs),
+            **{name: assets.one(name) for name in single},
+            **{name: assets.every(name) for name in every},
+            **({"epoch_projection": assets.only("epoch_projection", *epochs)} if trains else {}),
         },
         checks={"page_opens_anywhere": "The page refers to nothing outside itself."},
     )
-    def study_report(
-        slide_manifest: Table,
-        slide_pairs: Table,
-        donor_split: Table,
-        raw_slides: dict[str, Table],
-        tiles: dict[str, TileSet],
-        expression_matrix: Matrix,
-        expression_projection: Matrix,
-        training_set: LargeTable,
-        experiment_comparison: Table,
-        selected_model: SelectedModel,
-        model_evaluation: Table,
-        tile_projection: Matrix,
-        slide_projection: Matrix,
-        epoch_projection: dict[str, Matrix],
-        joint_projection: Matrix,
-        gene_regressors: dict[str, CrossValidation],
-        recoverable_genes: Table,
-        expression_clusters: Table,
-        cluster_expression: Matrix,
-        prediction_comparison: Table,
-    ) -> dg.MaterializeResult:
+    def study_report(**loaded: Any) -> dg.MaterializeResult:
         """The whole study on one HTML page that opens anywhere."""
-        import pandas as pd
-
-        from histo_assets.core.figures.study_page import StudyTables, study_page
+        from histo_assets.core.figures.study_page import study_page
         from histo_assets.core.files import Bundle
-        from histo_assets.core.learning.report import confusion_of, headline
-        from histo_assets.core.tiling.pictures import contact_sheet
-        from histo_assets.core.tiling.shards import TileReader, with_reasons
 
-        reader = TileReader(list(tiles.values()))
-        some = training_set.sample(min(40, len(training_set)), seed=0)
-        tables = StudyTables(
-            manifest=slide_manifest,
-            pairs=slide_pairs,
-            split=donor_split,
-            raw_slides=pd.concat(
-                [with_reasons(slides, tiles[tissue].quarantined) for tissue, slides in raw_slides.items()],
-                ignore_index=True,
-            ),
-            funnel=pd.concat([t.funnel.assign(tissue=key) for key, t in tiles.items()], ignore_index=True),
-            contact_sheet=contact_sheet(reader, some),
-            expression=expression_matrix,
-            min_max=study.expression.filter.min_max,
-            min_sd=study.expression.filter.min_sd,
-            expression_projection=expression_projection,
-            experiments=experiment_comparison,
-            studied=study.learning.studied,
-            chosen=f"{selected_model.name}, epoch {selected_model.epoch}: {selected_model.why}",
-            evaluation=model_evaluation,
-            headline=headline(model_evaluation, study.split.unit),
-            confusions={level: confusion_of(model_evaluation, level) for level in ("slide", "tile")},
-            tile_projection=tile_projection,
-            slide_projection=slide_projection,
-            epoch_projections=epoch_projection,
-            joint_projection=joint_projection,
-            gene_figures={name: fitted.figures for name, fitted in gene_regressors.items()},
-            recoverable=recoverable_genes,
-            clusters=expression_clusters,
-            cluster_expression=cluster_expression,
-            comparison=prediction_comparison,
-        )
+        tables = _study_tables(study, loaded)
         page = study_page(study.title, study.description, study.assumptions, tables)
         outside = page.html.count('src="http') + page.html.count('href="http')
         return result(
@@ -120,3 +69,66 @@ def build(assets: StudyAssets) -> list[Any]:
         )
 
     return [study_report]
+
+
+def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
+    """Return what the page is drawn from; `loaded` holds the study's assets by name."""
+    import pandas as pd
+    import polars as pl
+
+    from histo_assets.core.figures.study_page import StudyTables
+    from histo_assets.core.tiling.pictures import contact_sheet
+    from histo_assets.core.tiling.shards import TileReader, with_reasons
+
+    tiles, model = loaded["tiles"], loaded["selected_model"]
+    if study.learning.frozen is None:
+        training = _training_tables(study, loaded)
+        some = loaded["training_set"].sample(min(40, len(loaded["training_set"])), seed=0)
+    else:
+        training = None
+        index = pl.concat([part.index for part in tiles.values()])
+        some = index.sample(min(40, len(index)), seed=0)
+    return StudyTables(
+        manifest=loaded["slide_manifest"],
+        pairs=loaded["slide_pairs"],
+        split=loaded["donor_split"],
+        raw_slides=pd.concat(
+            [with_reasons(slides, tiles[tissue].quarantined) for tissue, slides in loaded["raw_slides"].items()],
+            ignore_index=True,
+        ),
+        funnel=pd.concat([t.funnel.assign(tissue=key) for key, t in tiles.items()], ignore_index=True),
+        contact_sheet=contact_sheet(TileReader(list(tiles.values())), some),
+        expression=loaded["expression_matrix"],
+        min_max=study.expression.filter.min_max,
+        min_sd=study.expression.filter.min_sd,
+        expression_projection=loaded["expression_projection"],
+        chosen=f"{model.name}, epoch {model.epoch}: {model.why}" if training else f"{model.name} ({model.licence})",
+        training=training,
+        tile_projection=loaded["tile_projection"],
+        slide_projection=loaded["slide_projection"],
+        joint_projection=loaded["joint_projection"],
+        gene_figures={name: fitted.figures for name, fitted in loaded["gene_regressors"].items()},
+        recoverable=loaded["recoverable_genes"],
+        clusters=loaded["expression_clusters"],
+        cluster_expression=loaded["cluster_expression"],
+        comparison=loaded["prediction_comparison"],
+    )
+
+
+def _training_tables(study: Study, loaded: dict[str, Any]) -> TrainingTables:
+    """Return what the page says of training, where something was trained."""
+    from histo_assets.core.figures.study_page import TrainingTables
+    from histo_assets.core.learning.comparison import asked
+    from histo_assets.core.learning.report import confusion_of, headline, validation_confusions
+
+    evaluation, experiments = loaded["model_evaluation"], loaded["experiment_comparison"]
+    return TrainingTables(
+        experiments=experiments,
+        questions=asked(experiments),
+        confusions_by_experiment=validation_confusions(loaded["trained_model"].values(), study.selection.tissues),
+        studied=study.learning.studied,
+        evaluation=evaluation,
+        headline=headline(evaluation, study.split.unit),
+        confusions={level: confusion_of(evaluation, level) for level in ("slide", "tile")},
+        epoch_projections=loaded["epoch_projection"],
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from histo_assets.core.learning.checkpoint import Checkpoint
+    from histo_assets.core.learning.frozen import FrozenModel
     from histo_assets.core.learning.selected import SelectedModel
     from histo_assets.core.prediction.crossval import CrossValidation
     from histo_assets.core.tiling.shards import TileSet
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     Matrix = AnnData
     Incoming = dict[str, Any]
 else:
-    Table = LargeTable = Matrix = TileSet = Checkpoint = SelectedModel = CrossValidation = Any
+    Table = LargeTable = Matrix = TileSet = Checkpoint = SelectedModel = FrozenModel = CrossValidation = Any
     Incoming = Any
 
 __all__ = [
     "Checkpoint",
     "CrossValidation",
+    "FrozenModel",
     "Incoming",
     "LargeTable",
     "Matrix",

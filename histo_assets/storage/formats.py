@@ -29,6 +29,7 @@ HANDLES = {
     "Bundle": "histo_assets.core.files",
     "Checkpoint": "histo_assets.core.learning.checkpoint",
     "CrossValidation": "histo_assets.core.prediction.crossval",
+    "FrozenModel": "histo_assets.core.learning.frozen",
     "SelectedModel": "histo_assets.core.learning.selected",
     "TileSet": "histo_assets.core.tiling.shards",
 }

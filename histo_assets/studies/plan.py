@@ -36,6 +36,7 @@ class StudyPlan:
     tile_gigabytes: float
     experiments: list[str]
     epochs: int
+    frozen: str | None
     regressors: list[str]
     regime: dict[str, Any]
     per_tissue: list[dict[str, Any]]
@@ -89,12 +90,21 @@ def plan_study(study: Study) -> StudyPlan:
         tile_gigabytes=round(tiles * study.tiling.tile_px**2 * JPEG_BYTES_PER_PIXEL / 1e9, 3),
         experiments=list(study.learning.experiments),
         epochs=sum(e.epochs for e in study.learning.experiments.values()),
+        frozen=_frozen_backbone(study),
         regressors=list(study.prediction.regressors),
         regime=dict(split_regime(split, selected)),
         per_tissue=rows,
         missing=missing,
         assumptions=list(study.assumptions),
     )
+
+
+def _frozen_backbone(study: Study) -> str | None:
+    """Return the backbone that serves as it is and its licence, None where the study trains."""
+    from histo_assets.core.learning.registry import BACKBONES
+
+    frozen = study.learning.frozen
+    return f"{frozen.backbone} ({BACKBONES[frozen.backbone].licence})" if frozen else None
 
 
 def missing_files(study: Study) -> list[str]:

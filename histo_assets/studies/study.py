@@ -212,7 +212,9 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {key!r}; allowed here: {', '.join(_allowed(problem['loc']))}"
     if problem["type"] == "missing":
         return f"missing key {key!r}"
-    return f"{key}: {problem['msg']} (found {problem.get('input')!r})"
+    said = problem["msg"].removeprefix("Value error, ")
+    found = problem.get("input")
+    return f"{key}: {said}" if isinstance(found, Mapping) else f"{key}: {said} (found {found!r})"
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:

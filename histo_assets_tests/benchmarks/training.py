@@ -133,9 +133,9 @@ def loading(folder: str = "", px: str = "", passes: str = "") -> dict[str, Any]:
     imported()
     if not folder:
         return {}
-    from histo_assets.core.learning.backbones import BACKBONES
     from histo_assets.core.learning.datasets import epoch_order
     from histo_assets.core.learning.pixels import TilePixels, augmented, batch_plan
+    from histo_assets.core.learning.registry import BACKBONES
 
     rows, reader = training_set(Path(folder))
     plan = batch_plan(epoch_order(rows, 1), BATCH)

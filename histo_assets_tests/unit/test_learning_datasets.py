@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histo_assets.core.cohort.settings import SplitSettings
-from histo_assets.core.learning.backbones import BACKBONES
 from histo_assets.core.learning.datasets import (
     build_training_set,
     epoch_order,
@@ -30,6 +29,7 @@ from histo_assets.core.learning.pixels import (
     in_order,
     scaled,
 )
+from histo_assets.core.learning.registry import BACKBONES
 from histo_assets_tests.unit.learning_cohort import (
     TISSUES,
     donor_split,

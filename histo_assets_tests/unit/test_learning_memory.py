@@ -45,7 +45,7 @@ def test_a_batch_that_does_not_fit_ends_with_the_size_that_does(tmp_path: Path) 
 
 
 def test_where_nothing_fits_the_way_out_is_another(tmp_path: Path) -> None:
-    assert "nor do fewer; lower `input_px`" in said_under(tmp_path, 8, 512, 60)
+    assert "nor do fewer; lower `input_px`" in said_under(tmp_path, 4, 1024, 220)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.learning.errors import LearningError, TileBytes
 
 if TYPE_CHECKING:
+    from histo_assets.core.learning.foundation import FoundationNetwork
     from histo_assets.core.learning.network import Network
 
 Matrix = npt.NDArray[np.float32]
 
 
 def embed_tiles(
-    network: Network,
+    network: Network | FoundationNetwork,
     index: pl.DataFrame,
     reader: TileBytes,
     settings: EmbeddingSettings,

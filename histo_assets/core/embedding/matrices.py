@@ -10,8 +10,10 @@ import pandas as pd
 
 from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
+from histo_assets.core.embedding.probe import TissueProbe
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.learning.frozen import FrozenModel
 from histo_assets.core.learning.selected import SelectedModel
 from histo_assets.core.tiling.shards import TileReader, TileSet
 
@@ -23,7 +25,7 @@ LOG_PROBABILITIES = "log_probabilities"
 
 
 def tile_matrix(
-    model: SelectedModel,
+    model: SelectedModel | FrozenModel,
     tiles: TileSet,
     settings: EmbeddingSettings,
     input_px: int,
@@ -36,17 +38,19 @@ def tile_matrix(
     AnnData
         X (n, d) float32; obs: slide, donor, tissue, x, y, size (level-0 pixels), predicted;
         `obsm["log_probabilities"]` (n, c) in the order of `uns["labels"]`; `uns["model"]` says which
-        network, epoch and weights, under which licence.
+        network, epoch and weights, under which licence. A frozen model knows no tissues: c is 0 and
+        predicted empty.
     """
     from anndata import AnnData
 
     index = tiles.index
     reader = TileReader([tiles])
     vectors, scores = embed_tiles(model.network(), index, reader, settings, input_px, model.backbone, progress)
+    scores = scores[:, : len(model.labels)]
     labels = np.asarray(model.labels, dtype=object)
     obs = index.select(_OF_TILES).to_pandas()
     obs.index = pd.Index(index["tile"].to_list(), dtype=object)
-    obs["predicted"] = labels[scores.argmax(axis=1)] if len(scores) else []
+    obs["predicted"] = labels[scores.argmax(axis=1)] if scores.size else [""] * len(scores)
     return AnnData(
         X=vectors,
         obs=obs,
@@ -59,6 +63,7 @@ def tile_matrix(
                 "backbone": model.backbone,
                 "weights": model.weights_digest,
                 "licence": model.licence,
+                "revision": model.revision,
             },
         },
     )
@@ -66,6 +71,8 @@ def tile_matrix(
 
 def slide_matrix(tiles: Sequence[AnnData], split: pd.DataFrame) -> AnnData:
     """Return the mean embedding and log-probabilities of every slide, with its donor's side of the split.
+
+    Where the network knows no tissues they come from a probe, fitted on the training donors' slides.
 
     Parameters
     ----------
@@ -81,16 +88,38 @@ def slide_matrix(tiles: Sequence[AnnData], split: pd.DataFrame) -> AnnData:
         raise LearningError(f"tile embeddings come from {len(models)} networks; embed all tissues with the same one")
     obs = pd.concat([matrix.obs for matrix in tiles])
     ids, vectors = pool_slides(np.vstack([matrix.X for matrix in tiles]), obs["slide"].to_numpy())
-    _, scores = pool_log_probabilities(
-        np.vstack([matrix.obsm[LOG_PROBABILITIES] for matrix in tiles]), obs["slide"].to_numpy()
-    )
     of_slide = obs.groupby("slide", observed=True)[["donor", "tissue"]].first().loc[ids].astype(str)
     of_slide["tiles"] = obs["slide"].astype(str).value_counts().loc[ids].astype("int64")
-    labels = np.asarray(tiles[0].uns["labels"], dtype=object)
-    of_slide["predicted"] = labels[scores.argmax(axis=1)]
     of_slide = with_sides(of_slide, split)
+    uns = dict(tiles[0].uns)
+    if len(uns["labels"]):
+        stacked_scores = np.vstack([matrix.obsm[LOG_PROBABILITIES] for matrix in tiles])
+        _, scores = pool_log_probabilities(stacked_scores, obs["slide"].to_numpy())
+    else:
+        probe = TissueProbe(vectors, list(of_slide["tissue"]), (of_slide["side"] == "train").to_numpy())
+        scores, uns["labels"] = probe.log_probabilities(vectors), probe.labels
+    of_slide["predicted"] = np.asarray(uns["labels"], dtype=object)[scores.argmax(axis=1)]
     of_slide.index = pd.Index(ids, dtype=object)
-    return AnnData(X=vectors, obs=of_slide, obsm={LOG_PROBABILITIES: scores}, uns=dict(tiles[0].uns))
+    return AnnData(X=vectors, obs=of_slide, obsm={LOG_PROBABILITIES: scores}, uns=uns)
+
+
+def with_tissues(tiles: AnnData, slides: AnnData) -> AnnData:
+    """Return tiles with log-probabilities, where their network knows no tissues by a probe on the study's slides.
+
+    Parameters
+    ----------
+    tiles
+        What `tile_matrix` returned for a new slide.
+    slides
+        What `slide_matrix` returned for the study.
+    """
+    if len(tiles.uns["labels"]):
+        return tiles
+    probe = TissueProbe(slides.X, list(slides.obs["tissue"].astype(str)), (slides.obs["side"] == "train").to_numpy())
+    told = tiles.copy()
+    told.obsm[LOG_PROBABILITIES] = probe.log_probabilities(tiles.X)
+    told.uns["labels"] = probe.labels
+    return told
 
 
 def stacked(tiles: Sequence[AnnData], split: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.DataFrame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,63 @@ def confusion_figure(confusion: pd.DataFrame, title: str = "Confusion matrix") -
     axes.tick_params(labelsize=size, length=0)
     axes.spines[:].set_visible(False)
     colour_bar(axes, image, "share of the true tissue's cases")
+    return figure
+
+
+def confusion_grid(confusions: Mapping[str, pd.DataFrame], title: str = "Confusion by experiment") -> Figure:
+    """Return the confusion matrices of several experiments as small panels (Fig. 10).
+
+    Each matrix as `confusion_figure` takes it, all of the same tissues; tissues are named on the left alone.
+    """
+    drawn = {name: table for name, table in confusions.items() if table.size and table.to_numpy(float).sum()}
+    if not drawn:
+        return message_figure(title, "There is nothing to draw: no experiment was judged on validation tiles.")
+    across = min(len(drawn), 4)
+    down = -(-len(drawn) // across)
+    tissues = [short_name(str(tissue)) for tissue in next(iter(drawn.values())).index]
+    side = max(1.9, 0.11 * len(tissues))
+    figure = new_figure(1.9 + side * across, 0.8 + (side + 0.35) * down)
+    headline(figure, f"{title}, with its accuracy")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    size = 7.0 if len(tissues) <= 15 else 4.5
+    for place, (axes, (name, table)) in enumerate(zip(panels, drawn.items(), strict=False)):
+        counts = table.to_numpy(dtype=float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = counts / counts.sum(axis=1, keepdims=True)
+        unnamed = [""] * len(tissues)
+        image = heat_map(axes, share, unnamed if place % across else tissues, unnamed, size=size)
+        right = np.trace(counts) / counts.sum()
+        axes.set_title(f"{name.replace('_', ' ')[:26]}  {right:.2f}", loc="left", fontsize=8)
+    for axes in panels[len(drawn) :]:
+        axes.set_visible(False)
+    colour_bar(panels[min(across, len(drawn)) - 1], image, "share of the true tissue's tiles")
+    return figure
+
+
+def mistaken_figure(
+    figures: pd.DataFrame, level: str = "slide", title: str = "Tissues that pass for one another"
+) -> Figure:
+    """Return how often one tissue of a group of look-alikes is taken for another, by sex.
+
+    `figures` as `learning.report.evaluate` returns them: the rows of the metric 'mistaken'.
+    """
+    if reason := problem(figures, "metric", "value", "tissue", "predicted", "sex"):
+        return message_figure(title, reason)
+    rows = figures[(figures["metric"] == "mistaken") & (figures["level"] == level)]
+    side = "test" if (rows["side"] == "test").any() else "validation"
+    rows = rows[rows["side"] == side]
+    if rows.empty:
+        return message_figure(title, "There is nothing to draw: the study names no look-alikes, or none was judged.")
+    paints = {"": INK, "female": "#cc79a7", "male": "#0072b2"}
+    figure, axes = new_axes(9.0, height_for(len(rows), each=0.24, least=2.6))
+    value, low, high = (numbers(rows[column]) for column in ("value", "low", "high"))
+    colours = [paints.get(sex, MUTED) for sex in rows["sex"]]
+    intervals(axes, range(len(rows)), 100 * value, 100 * low, 100 * high, colours, size=6)
+    who = zip(texts(rows["tissue"]), texts(rows["predicted"]), texts(rows["sex"]), numbers(rows["n"]), strict=True)
+    names = [f"{short_name(of)} taken for {short_name(other)}, {sex or 'all'}  ({n:.0f})" for of, other, sex, n in who]
+    name_rows(axes, names)
+    axes.set_xlim(-3, 103)
+    dress(axes, f"{title}: {level}s of {side} donors", "per cent of the true tissue's cases", grid="x")
     return figure
 
 

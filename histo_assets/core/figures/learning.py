@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from histo_assets.core.figures.charts import bars, stacked_bars
+from histo_assets.core.figures.charts import bars, name_rows, stacked_bars
 from histo_assets.core.figures.evaluation import classification_figure as classification_figure
 from histo_assets.core.figures.evaluation import confusion_figure as confusion_figure
 from histo_assets.core.figures.evaluation import tissue_mix_figure as tissue_mix_figure
@@ -139,7 +139,8 @@ def experiment_curves(
 ) -> Figure:
     """Return accuracy and loss per epoch of several experiments (Figs 6 to 8, 11).
 
-    Solid lines are validation, dashed ones training tiles in evaluation mode. `names` chooses experiments.
+    Solid lines are validation, dashed ones training tiles in evaluation mode, left out where there are more than ten
+    experiments. `names` chooses experiments.
     """
     experiments = _named(experiments)
     if reason := problem(experiments, "experiment", "epoch"):
@@ -149,20 +150,51 @@ def experiment_curves(
     if not chosen:
         return message_figure(title, "There is nothing to draw: none of the named experiments is in the table.")
     figure = new_figure(9.5, 4.3)
-    headline(figure, f"{title} (solid: validation, dashed: train)")
+    many = len(chosen) > len(SERIES)
+    if many:
+        figure.set_figheight(4.3 + 0.2 * len(chosen) / 3)
+    headline(figure, f"{title} (validation)" if many else f"{title} (solid: validation, dashed: train)")
     for axes, (metric, label, lines) in zip(figure.subplots(1, 2), _METRICS, strict=True):
-        for name in chosen:
+        for place, name in enumerate(chosen):
             rows = experiments[experiments["experiment"] == name].sort_values("epoch")
-            colour = _series(everyone, name)
-            for column, side in lines:
+            colour = _series(everyone if len(everyone) <= len(SERIES) else chosen, name)
+            for column, side in lines[1:] if many else lines:
                 if column in rows.columns:
                     dash, shown = ("-", _label(name)) if side == "validation" else ("--", None)
                     look: dict[str, Any] = {"color": colour, "linestyle": dash, "label": shown}
+                    look |= {"marker": "osD^"[place // len(SERIES) % 4]}
                     look |= {} if side == "validation" else {"alpha": 0.55, "linewidth": 1.1, "markersize": 2.5}
                     _line(axes, numbers(rows["epoch"]), numbers(rows[column]), metric, **look)
         _epoch_axis(axes, label, metric)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    legend(figure, handles=handles, labels=labels, loc="outside lower center", ncols=min(len(chosen), 4))
+    legend(figure, handles=handles, labels=labels, loc="outside lower center", ncols=min(len(chosen), 3 if many else 4))
+    return figure
+
+
+def first_epochs_figure(
+    experiments: pd.DataFrame, names: Sequence[str], title: str = "After the first epoch, by seed and order"
+) -> Figure:
+    """Return the accuracy on validation after one epoch of experiments that differ in seed and order only.
+
+    The post reports 3 to 70 % for such runs; that range is shaded.
+    """
+    if reason := problem(experiments, "experiment", "epoch", "validation_accuracy"):
+        return message_figure(title, reason)
+    first = experiments[experiments["epoch"] == 1].set_index("experiment")
+    shown = [name for name in names if name in first.index]
+    if not shown:
+        return message_figure(title, "There is nothing to draw: no experiment has a first epoch.")
+    accuracy = 100 * numbers(first.loc[shown, "validation_accuracy"])
+    figure, axes = new_axes(7.5, 1.6 + 0.34 * max(len(shown), 3))
+    axes.axvspan(3, 70, color=GRID, alpha=0.6, linewidth=0, label="the post's range, 3 to 70 %")
+    axes.plot(accuracy, range(len(shown)), "o", color=SIDES["train"], markersize=7)
+    for row, value in enumerate(accuracy):
+        axes.text(value + 1.5, row, f"{value:.1f} %", va="center", fontsize=8, color=INK, in_layout=False)
+    name_rows(axes, [_label(name) for name in shown])
+    axes.set_xlim(0, 108)
+    spread = f": {np.nanmin(accuracy):.0f} to {np.nanmax(accuracy):.0f} %" if np.isfinite(accuracy).any() else ""
+    dress(axes, title + spread, "accuracy on validation tiles, %", grid="x")
+    legend(axes, loc="lower right")
     return figure
 
 

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TrainingTables:
+    """What a study that trains has besides."""
+
+    experiments: pd.DataFrame
+    questions: Mapping[str, Sequence[str]]
+    confusions_by_experiment: Mapping[str, pd.DataFrame]
+    studied: str
+    evaluation: pd.DataFrame
+    headline: Mapping[str, Any]
+    confusions: Mapping[str, pd.DataFrame]
+    epoch_projections: Mapping[str, AnnData]
+
+
+@dataclass(frozen=True)
 class StudyTables:
     """The stored tables and matrices that the page is drawn from."""
 
@@ -38,15 +52,10 @@ class StudyTables:
     min_max: float
     min_sd: float
     expression_projection: AnnData
-    experiments: pd.DataFrame
-    studied: str
     chosen: str
-    evaluation: pd.DataFrame
-    headline: Mapping[str, Any]
-    confusions: Mapping[str, pd.DataFrame]
+    training: TrainingTables | None
     tile_projection: AnnData
     slide_projection: AnnData
-    epoch_projections: Mapping[str, AnnData]
     joint_projection: AnnData
     gene_figures: Mapping[str, pd.DataFrame]
     recoverable: pd.DataFrame
@@ -71,7 +80,7 @@ def study_page(title: str, description: str, assumptions: Sequence[str], tables:
         _cohort_section(tables),
         _tile_section(tables),
         _expression_section(tables),
-        _model_section(tables),
+        _model_section(tables.chosen, tables.training),
         _embedding_section(tables),
         _integration_section(tables),
         _gene_section(tables),
@@ -94,7 +103,7 @@ def _key_figures(t: StudyTables) -> dict[str, Any]:
         "donors": len(t.split),
         "tiles": int(t.funnel["kept"].sum()),
         "genes": t.expression.n_vars,
-        "slide_accuracy": t.headline["slide_accuracy"],
+        **({"slide_accuracy": t.training.headline["slide_accuracy"]} if t.training else {}),
         "recoverable_genes": int(t.recoverable.loc[t.recoverable["recoverable"], "gene"].nunique()),
     }
 
@@ -155,19 +164,23 @@ def _expression_section(t: StudyTables) -> Section:
     )
 
 
-def _model_section(t: StudyTables) -> Section:
+def _model_section(chosen: str, t: TrainingTables | None) -> Section:
+    if t is None:
+        return Section("Network", (Paragraph(f"Serving as it is, nothing was trained: {chosen}."),))
     saved = t.experiments[(t.experiments["experiment"] == t.studied) & t.experiments["saved"]]
     return Section(
         "Classifier",
         (
-            Paragraph(f"Serving: {t.chosen}."),
+            Paragraph(f"Serving: {chosen}."),
             Paragraph(
                 "On {judged_on}: slide accuracy {slide_accuracy:.3f} (95 % over donors: {slide_accuracy_low:.3f} to"
-                " {slide_accuracy_high:.3f}), tile accuracy {tile_accuracy:.3f}; colour histogram"
+                " {slide_accuracy_high:.3f}), tile accuracy {tile_accuracy:.3f}; on its embeddings logistic regression"
+                " {logistic_regression_accuracy:.3f}, LightGBM {lightgbm_accuracy:.3f}; colour histogram"
                 " {colour_histogram_accuracy:.3f}, commonest tissue {majority_accuracy:.3f}.".format(**t.headline)
             ),
             _picture(learning.experiment_times(t.experiments), "Training time by experiment (Fig. 4)."),
-            _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 6, 7, 8, 11)."),
+            _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 11, 12)."),
+            *_questions(t),
             _picture(learning.epoch_table_figure(saved), "The studied experiment at its checkpoints (Table 1)."),
             _picture(
                 evaluation.confusion_figure(t.confusions["slide"], "Slides"),
@@ -175,11 +188,35 @@ def _model_section(t: StudyTables) -> Section:
             ),
             _picture(
                 evaluation.confusion_figure(t.confusions["tile"], "Tiles"),
-                f"Confusion of tiles of {t.headline['judged_on']} (Fig. 10).",
+                f"Confusion of tiles of {t.headline['judged_on']} (Fig. 9).",
+            ),
+            _picture(
+                evaluation.confusion_grid(t.confusions_by_experiment),
+                "Confusion of validation tiles by each experiment (Fig. 10).",
             ),
             _picture(evaluation.classification_figure(t.evaluation), "Recall of each tissue, and the baselines."),
+            _picture(evaluation.mistaken_figure(t.evaluation), "Tissues that pass for one another, by sex."),
         ),
     )
+
+
+def _questions(t: TrainingTables) -> list[PictureBlock]:
+    """Return a picture for each question that the experiments answer."""
+    captions = {
+        "restart": "A new optimiser every epoch against one for all (Fig. 6).",
+        "learning_rates": "Learning rates (Fig. 7).",
+        "architectures": "Architectures (Fig. 8).",
+        "leak": "The same experiment with donors split and with tiles split: what a leak adds.",
+    }
+    blocks = [
+        _picture(learning.experiment_curves(t.experiments, t.questions[question], caption.rstrip(".")), caption)
+        for question, caption in captions.items()
+        if question in t.questions
+    ]
+    if "first_epochs" in t.questions:
+        figure = learning.first_epochs_figure(t.experiments, t.questions["first_epochs"])
+        blocks.append(_picture(figure, "Accuracy after one epoch, by seed and order of tiles."))
+    return blocks
 
 
 def _embedding_section(t: StudyTables) -> Section:
@@ -188,12 +225,20 @@ def _embedding_section(t: StudyTables) -> Section:
         (
             _picture(_scatter(t.tile_projection, "Tiles"), "Tile embeddings (Fig. 13)."),
             _picture(_scatter(t.slide_projection, "Slides"), "Slide embeddings (Figs. 14, 15, 16)."),
-            _picture(_epochs(t), "Slides after each checkpoint epoch of the studied experiment (Fig. 14)."),
+            *(
+                [
+                    _picture(
+                        _epochs(t.training), "Slides after each checkpoint epoch of the studied experiment (Fig. 14)."
+                    )
+                ]
+                if t.training
+                else []
+            ),
         ),
     )
 
 
-def _epochs(t: StudyTables) -> Figure:
+def _epochs(t: TrainingTables) -> Figure:
     """Return the slides' UMAP at each checkpoint epoch, side by side."""
     by_epoch = {int(key.rsplit("_", 1)[-1]): adata for key, adata in t.epoch_projections.items()}
     first = next(iter(by_epoch.values()))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from histo_assets.core.files import atomic_path, file_digest, settings_digest, write_json
-from histo_assets.core.learning.backbones import find_backbone
 from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.learning.registry import find_backbone
 from histo_assets.core.learning.settings import ExperimentSettings
 
 if TYPE_CHECKING:

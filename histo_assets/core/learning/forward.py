@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histo_assets.core.learning.errors import LearningError, TileBytes
+from histo_assets.core.learning.foundation import FoundationNetwork
 from histo_assets.core.learning.network import Network
 from histo_assets.core.learning.pixels import Batch, TilePixels, batch_plan, in_order, plain
 
@@ -22,6 +23,8 @@ Matrix = npt.NDArray[np.float32]
 
 # Pixels that pass together on a CPU: few enough that maps stay in the cache (16 tiles of 128 px).
 _CPU_PIXELS = 1 << 18
+# That so few tiles are alike to a pixel may be.
+_FEW_TILES = 16
 
 
 def choose_device(name: str) -> torch.device:
@@ -127,7 +130,7 @@ def looked_up(pixels: Tensor, tables: Tensor) -> Tensor:
 
 
 def network_outputs(
-    network: Network,
+    network: Network | FoundationNetwork,
     rows: pl.DataFrame,
     reader: TileBytes,
     input_px: int,
@@ -159,10 +162,10 @@ def network_outputs(
     ------
     LearningError
         A tile cannot be decoded, or all embeddings are zero, as those of the Lite networks are at
-        32 px.
+        32 px, or all the same.
     """
     stages = FastStages(network.stages, precision).to(device)
-    head = copy.deepcopy(network).to(device).eval()
+    head = network.head().to(device)
     pixels = TilePixels(rows, reader, input_px, cache_bytes=0)
     plan = batch_plan(np.arange(rows.height), batch_size)
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
@@ -179,5 +182,10 @@ def network_outputs(
         raise LearningError(
             f"{network.backbone.name} gives nothing but zeros at input_px {input_px}, which is too small for it; "
             f"take 64 or more"
+        )
+    if rows.height > _FEW_TILES and (embeddings == embeddings[0]).all():
+        raise LearningError(
+            f"{network.backbone.name} gives the same embedding for each of {rows.height} tiles; its weights tell "
+            f"nothing apart, name others, or `embedding.precision: float32`"
         )
     return embeddings, log_probabilities

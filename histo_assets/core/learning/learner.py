@@ -44,7 +44,9 @@ class Learner:
         self.experiment = experiment
         self.device = choose_device(settings.device)
         self.precision = fast_precision(self.device)
-        self.network = build_network(experiment.backbone, n_classes, experiment.weights, seed=experiment.seed)
+        self.network = build_network(
+            experiment.backbone, n_classes, experiment.weights, seed=experiment.seed, offline=settings.offline
+        )
         self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         stages = self.network.stages
         self._frozen = 0 if experiment.freeze_up_to is None else experiment.freeze_up_to + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import efficientnet
 
-from histo_assets.core.learning.backbones import Backbone
+from histo_assets.core.learning.registry import Backbone
 
 
 class Network(nn.Module):
@@ -58,6 +59,10 @@ class Network(nn.Module):
         if self.backbone.name.startswith("convnext"):
             return cast(Tensor, model.classifier[2](embedding))
         return cast(Tensor, model.classifier(embedding))
+
+    def head(self) -> Network:
+        """Return a copy of its own: what comes after the stages is pooled and classified with."""
+        return copy.deepcopy(self).eval()
 
     def features(self, tiles: Tensor) -> Tensor:
         """Return the pooled embedding (n, dim) of tiles (n, 3, height, width), scaled by mean and std."""

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 import simplejpeg
 
-from histo_assets.core.learning.backbones import Backbone
 from histo_assets.core.learning.errors import LearningError, TileBytes
+from histo_assets.core.learning.registry import Backbone
 
 Pixels = npt.NDArray[np.uint8]
 Tiles = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ def decode_tile(jpeg: bytes, px: int, tile: str, out: Pixels | None = None) -> P
 
 
 class TilePixels:
-    """The decoded tiles of a table, kept in memory where all of them fit `cache_bytes`.
+    """The decoded tiles of a table, kept in memory where all of them fit `cache_bytes` and the machine.
 
     `rows` has the columns tile, tissue, shard, offset and length; positions count its rows.
     """
@@ -93,8 +93,7 @@ class TilePixels:
         self._reader = reader
         self._px = px
         self._known = np.zeros(rows.height, bool)
-        fits = rows.height * px * px * 3 <= cache_bytes
-        self._cache: Pixels | None = np.zeros((rows.height, px, px, 3), np.uint8) if fits else None
+        self._cache = _room(rows.height, px) if rows.height * px * px * 3 <= cache_bytes else None
 
     def read(self, positions: Positions) -> Pixels:
         """Return the pixels (n, px, px, 3) uint8 of the rows at `positions`."""
@@ -112,6 +111,14 @@ class TilePixels:
         for slot, (position, jpeg) in enumerate(zip(positions, jpegs, strict=True)):
             decode_tile(jpeg, self._px, self.tiles[position], pixels[slot])
         return pixels
+
+
+def _room(tiles: int, px: int) -> Pixels | None:
+    """Return room for so many tiles, None where the machine has none: then each is decoded every time."""
+    try:
+        return np.zeros((tiles, px, px, 3), np.uint8)
+    except MemoryError:
+        return None
 
 
 def plain(pixels: Pixels, backbone: Backbone) -> Batch:

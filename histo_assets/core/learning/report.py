@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
 import polars as pl
 
 from histo_assets.core.learning.baselines import colour_histogram_baseline, majority_baseline
+from histo_assets.core.learning.checkpoint import Checkpoint
+from histo_assets.core.learning.classifiers import second_classifiers
 from histo_assets.core.learning.datasets import training_rows
 from histo_assets.core.learning.errors import LearningError, TileBytes
 from histo_assets.core.learning.evaluation import (
     classification_figures,
     confusion,
-    evaluate_tiles,
+    prediction_table,
     slide_predictions,
 )
+from histo_assets.core.learning.look_alikes import merged_figures, mistaken_figures
 from histo_assets.core.learning.selected import SelectedModel
 from histo_assets.core.learning.settings import LearningSettings
 
 NETWORK = "network"
-_COLUMNS = ["method", "level", "side", "metric", "tissue", "predicted", "value", "low", "high", "n"]
+_COLUMNS = ["method", "level", "side", "metric", "tissue", "predicted", "sex", "value", "low", "high", "n"]
+_KNOWN = ("tile", "slide", "donor", "tissue", "side")
 
 
 def evaluate(
@@ -29,48 +33,69 @@ def evaluate(
     reader: TileBytes,
     settings: LearningSettings,
     *,
+    sexes: Mapping[str, str],
     bootstraps: int,
     seed: int,
     progress: Callable[[str], None],
 ) -> pd.DataFrame:
-    """Return the figures of the selected network and of its baselines on every side of the split.
+    """Return the figures of the selected network and of what it is held against, on every side of the split.
+
+    Parameters
+    ----------
+    sexes
+        Donor -> sex, of the donors whose sex is known.
 
     Returns
     -------
     pandas.DataFrame
-        method ('network', 'colour histogram', 'majority'), level ('tile', 'slide'), side, metric
-        ('accuracy', 'macro_f1', 'ece', 'recall', 'confusion'), tissue, predicted (of a confusion),
-        value, low, high (95 % over donors), n. A confusion's value counts tiles or slides of `tissue`
-        taken for `predicted`.
+        method ('network'; 'logistic regression' and 'LightGBM' on its embeddings; 'colour histogram';
+        'majority'), level ('tile', 'slide'), side, metric ('accuracy', 'macro_f1', 'ece', 'recall',
+        'confusion', and for the study's look-alikes 'merged_accuracy', 'merged_macro_f1', 'mistaken'),
+        tissue, predicted (of confusion and mistaken), sex (of mistaken), value, low, high (95 % over
+        donors), n. A confusion's value counts tiles or slides of `tissue` taken for `predicted`.
+
+    Raises
+    ------
+    LearningError
+        The network was trained on another training set, or a tile cannot be decoded.
     """
+    import torch
+
+    from histo_assets.core.learning import forward
     from histo_assets.core.learning.resume import training_set_digest
 
-    training_set = training_rows(training_set, model.checkpoint.experiment)
-    if model.checkpoint.training_set != training_set_digest(training_set):
+    rows = training_rows(training_set, model.checkpoint.experiment)
+    if model.checkpoint.training_set != training_set_digest(rows):
         raise LearningError(
             f"{model.name} was trained on another training set than this one, so its sides do not hold;"
             " materialise trained_model again"
         )
     labels = list(model.labels)
-    tiles = evaluate_tiles(
-        model.network(),
-        training_set,
-        reader,
-        labels,
-        settings.input_px,
-        batch_size=settings.batch_size,
-        device=settings.device,
-        threads=settings.threads,
-        workers=settings.workers,
-        progress=progress,
-    )
-    slides = slide_predictions(tiles)
-    parts = [_figures(table, NETWORK, bootstraps, seed) for table in (tiles, slides)]
-    parts += [_confusions(table, level, labels) for level, table in (("tile", tiles), ("slide", slides))]
-    colours = colour_histogram_baseline(training_set, reader, labels, seed)
-    parts.append(_figures(colours, "colour histogram", bootstraps, seed))
-    parts.append(_figures(majority_baseline(training_set, labels), "majority", bootstraps, seed))
-    return pd.concat(parts, ignore_index=True).reindex(columns=_COLUMNS)
+    with forward.threads(settings.threads):
+        embeddings, log_probabilities = forward.network_outputs(
+            model.network(),
+            rows,
+            reader,
+            settings.input_px,
+            batch_size=settings.batch_size,
+            precision=torch.bfloat16,
+            device=forward.choose_device(settings.device),
+            workers=settings.workers,
+            told=forward.every_few_seconds(progress, rows.height),
+        )
+    tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
+    said = {NETWORK: [tiles, slide_predictions(tiles)]}
+    progress("second classifiers on the embeddings")
+    said |= second_classifiers(rows, embeddings, labels, seed)
+    said["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
+    said["majority"] = [majority_baseline(rows, labels)]
+    parts = [_figures(table, method, bootstraps, seed) for method, tables in said.items() for table in tables]
+    for level, table in zip(("tile", "slide"), said[NETWORK], strict=True):
+        parts.append(_confusions(table, level, labels))
+        parts.append(mistaken_figures(table, settings.look_alikes, sexes, bootstraps, seed).assign(method=NETWORK))
+        parts.append(merged_figures(table, settings.look_alikes, bootstraps, seed).assign(method=NETWORK))
+    filled = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=_COLUMNS)
+    return filled.assign(**{name: filled[name].fillna("") for name in ("tissue", "predicted", "sex")})
 
 
 def _figures(table: pd.DataFrame, method: str, bootstraps: int, seed: int) -> pd.DataFrame:
@@ -84,6 +109,11 @@ def _confusions(table: pd.DataFrame, level: str, labels: list[str]) -> pd.DataFr
         parts.append(counts.melt("tissue", var_name="predicted", value_name="value").assign(side=side))
     table = pd.concat(parts).assign(level=level, metric="confusion", method=NETWORK)
     return table.assign(n=table["value"])
+
+
+def validation_confusions(checkpoints: Iterable[Checkpoint], labels: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return, by experiment, how many validation tiles of each tissue its last epoch took for each tissue."""
+    return {checkpoint.name: confusion(checkpoint.validation(), labels) for checkpoint in checkpoints}
 
 
 def judged_side(evaluation: pd.DataFrame) -> str:
@@ -128,8 +158,11 @@ def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float |
         "slide_accuracy_low": figure("slide", "accuracy", column="low"),
         "slide_accuracy_high": figure("slide", "accuracy", column="high"),
         "tile_accuracy": figure("tile", "accuracy"),
+        "slide_accuracy_look_alikes_merged": figure("slide", "merged_accuracy"),
         "slide_macro_f1": figure("slide", "macro_f1"),
         "slide_calibration_error": figure("slide", "ece"),
+        "logistic_regression_accuracy": figure("slide", "accuracy", "logistic regression"),
+        "lightgbm_accuracy": figure("slide", "accuracy", "LightGBM"),
         "colour_histogram_accuracy": figure("slide", "accuracy", "colour histogram"),
         "majority_accuracy": figure("slide", "accuracy", "majority"),
     }

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histo_assets.core.files import settings_digest, write_json
-from histo_assets.core.learning.backbones import find_backbone
 from histo_assets.core.learning.checkpoint import Checkpoint
+from histo_assets.core.learning.registry import find_backbone
 
 if TYPE_CHECKING:
     from histo_assets.core.learning.network import Network
@@ -49,6 +49,11 @@ class SelectedModel:
     def licence(self) -> str:
         """The licence of the weights that training started from."""
         return find_backbone(self.backbone).licence
+
+    @property
+    def revision(self) -> str:
+        """Where weights come from a hub, their commit; not so here."""
+        return ""
 
     def network(self) -> Network:
         """Return the network in evaluation mode, on the CPU."""

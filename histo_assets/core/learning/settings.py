@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from histo_assets.core.files import Settings
+from histo_assets.core.learning.registry import BACKBONES
 
 Unit = Literal["donor", "tile"] | None
 
@@ -17,7 +18,7 @@ class ExperimentSettings(Settings):
     Attributes
     ----------
     backbone, weights
-        A name of `learning.backbones.BACKBONES`; `imagenet` (the package or torchvision's
+        A name of `learning.registry.BACKBONES`; `imagenet` (the package or torchvision's
         download), `random`, or a path.
     epochs, checkpoints
         How long to train, and the epochs whose weights are kept besides the last.
@@ -70,16 +71,38 @@ class ExperimentSettings(Settings):
         return tuple(sorted({*self.checkpoints, self.epochs}))
 
 
+class FrozenSettings(Settings):
+    """A backbone that serves as it is.
+
+    `weights`: `published` (the package's, torchvision's or the hub's), `random`, or a path; `revision` is
+    the hub's commit, tag or branch (None: main; what was fetched is recorded).
+    """
+
+    backbone: str
+    weights: str = "published"
+    revision: str | None = None
+    seed: int = 0
+
+
 class LearningSettings(Settings):
     """Experiments and what they share.
 
     `input_px` is what the network sees of a tile. `studied` is the experiment whose checkpoint
     epochs are compared (`epoch_projection`). `selected` names the experiment that serves, or None
-    for the best on validation donors.
+    for the best on validation donors. `look_alikes` are groups of tissues that pass for one another:
+    the evaluation says how often, and what the accuracy is where each group counts as one.
+
+    With `frozen` nothing is trained: that backbone serves, experiments that a parent study names are
+    left out, and a foundation model sees tiles at the size that it was made for.
+    `commercial: true` refuses weights whose licence forbids commercial use, `offline: true` never
+    touches the network for weights (`histo-assets fetch-weights` fills the cache before).
     """
 
-    experiments: dict[str, ExperimentSettings]
-    studied: str
+    experiments: dict[str, ExperimentSettings] = Field(default_factory=dict)
+    studied: str = ""
+    frozen: FrozenSettings | None = None
+    commercial: bool = False
+    offline: bool = False
     selected: str | None = None
     input_px: int = Field(default=224, ge=32)
     batch_size: int = Field(default=32, ge=1)
@@ -89,9 +112,50 @@ class LearningSettings(Settings):
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=0, ge=0, le=32)
     seed: int = 0
+    look_alikes: tuple[tuple[str, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _no_tissue_is_in_two_groups(self) -> LearningSettings:
+        tissues = [tissue for group in self.look_alikes for tissue in group]
+        twice = sorted({tissue for tissue in tissues if tissues.count(tissue) > 1})
+        if twice:
+            raise ValueError(f"look_alikes: {twice[0]} is in two groups; make them one")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _frozen_trains_nothing(cls, given: Any) -> Any:
+        """Return the settings without experiments, and with the frozen backbone's size of tiles."""
+        if not isinstance(given, dict) or not given.get("frozen"):
+            return given
+        kept = {key: value for key, value in given.items() if key not in ("experiments", "studied", "selected")}
+        frozen = given["frozen"]
+        backbone = BACKBONES.get(frozen.backbone if isinstance(frozen, FrozenSettings) else frozen.get("backbone"))
+        return kept | ({"input_px": backbone.input_px} if backbone and backbone.input_px else {})
+
+    @model_validator(mode="after")
+    def _licences_allow_the_use(self) -> LearningSettings:
+        chosen: list[ExperimentSettings | FrozenSettings] = [*self.experiments.values()]
+        chosen += [self.frozen] if self.frozen else []
+        for one in chosen:
+            if one.backbone not in BACKBONES:
+                raise ValueError(f"backbone {one.backbone!r} is none of {', '.join(BACKBONES)}")
+            known = BACKBONES[one.backbone]
+            if isinstance(one, ExperimentSettings) and known.is_foundation:
+                raise ValueError(f"backbone {one.backbone!r} is not trained here; serve it with `frozen`")
+            if self.commercial and not known.commercial and one.weights != "random":
+                raise ValueError(
+                    f"backbone {one.backbone!r} is under {known.licence} and the study is `commercial`; take one of "
+                    f"{', '.join(name for name, backbone in BACKBONES.items() if backbone.commercial)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _named_experiments_exist(self) -> LearningSettings:
+        if self.frozen:
+            return self
+        if not self.experiments:
+            raise ValueError("experiments: there is none; name one, or a `frozen` backbone")
         for field in ("studied", "selected"):
             name = getattr(self, field)
             if name is not None and name not in self.experiments:

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision import models
 
-from histo_assets.core.learning.backbones import BACKBONES, Backbone
 from histo_assets.core.learning.errors import LearningError
 from histo_assets.core.learning.network import Network, tensor_shapes
+from histo_assets.core.learning.registry import BACKBONES, Backbone
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def load_weights(network: Network, weights: str) -> None:
+def load_weights(network: Network, weights: str, offline: bool = False) -> None:
     """Put `weights` (`imagenet` or a path) into every tensor of `network` but its classifier's.
 
     Raises
@@ -29,7 +29,7 @@ def load_weights(network: Network, weights: str) -> None:
         The weights are absent, unreadable or of another architecture.
     """
     backbone = network.backbone
-    path = imagenet_file(backbone) if weights == "imagenet" else Path(weights)
+    path = imagenet_file(backbone, offline) if weights == "imagenet" else Path(weights)
     found = read_weights(path)
     own = network.model.state_dict()
     names = _matched(found, {name: tuple(tensor.shape) for name, tensor in own.items()})
@@ -53,7 +53,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise LearningError(f"there is no weights file {path}; `weights` is imagenet, random or the path of a file")
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
+    if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise LearningError(f"weights {path} must be a .safetensors file or a .pth state dict")
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
@@ -65,16 +65,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
-def imagenet_file(backbone: Backbone) -> Path:
+def imagenet_file(backbone: Backbone, offline: bool = False) -> Path:
     """Return the local file of a backbone's ImageNet weights, downloading torchvision's once.
 
     Raises
     ------
     LearningError
-        The package is not installed or the download fails.
+        The package is not installed, the download fails, or `offline` forbids it.
     """
     kind, _, name = backbone.source.partition(":")
-    return _packaged_file(name) if kind == "pypi" else _downloaded_file(name)
+    return _packaged_file(name) if kind == "pypi" else _downloaded_file(name, offline)
 
 
 def _packaged_file(package: str) -> Path:
@@ -89,11 +89,16 @@ def _packaged_file(package: str) -> Path:
     return Path(files[0])
 
 
-def _downloaded_file(name: str) -> Path:
+def _downloaded_file(name: str, offline: bool) -> Path:
     url = models.get_model_weights(name)["IMAGENET1K_V1"].url
     target: Path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if target.exists():
         return target
+    if offline:
+        raise LearningError(
+            f"the ImageNet weights of {name} are not on this machine and the study is `offline`; run "
+            f"`histo-assets fetch-weights` where there is a network, put {url} at {target}, or give `weights: <path>`"
+        )
     expected = target.stem.rsplit("-", 1)[1]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +131,7 @@ def _matched(found: Mapping[str, Tensor], shapes: Shapes) -> dict[str, str] | No
 
 
 def _architecture_of(found: Mapping[str, Tensor]) -> str:
-    for backbone in BACKBONES.values():
+    for backbone in (known for known in BACKBONES.values() if not known.is_foundation):
         if _matched(found, tensor_shapes(backbone, 2)) is not None:
             return backbone.name
     return f"an unknown architecture ({len(found)} tensors)"

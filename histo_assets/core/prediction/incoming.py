@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from histo_assets.core.embedding.matrices import with_tissues
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.prediction.clusters import nearest_cluster
 from histo_assets.core.prediction.covariates import PredictionError
@@ -98,6 +99,7 @@ def predict_slide(
     """
     if not tiles.n_obs:
         raise PredictionError("the slide has no tile to predict from; look at what the quality filters threw out")
+    tiles = with_tissues(tiles, slides)
     one = np.full(tiles.n_obs, "slide")
     _, vector = pool_slides(np.asarray(tiles.X), one)
     _, scores = pool_log_probabilities(np.asarray(tiles.obsm["log_probabilities"]), one)

@@ -1,0 +1,41 @@
+"""Room `model` of a study that trains nothing: the backbone that serves as it is."""
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.study_assets import StudyAssets, result
+from histo_assets.defs.types import FrozenModel
+
+ROOM = "model"
+
+
+def build(assets: StudyAssets) -> list[Any]:
+    """Return the asset of the room."""
+    study = assets.study
+
+    @assets.asset(ROOM, "folders", kinds={"pytorch"}, settings=[study.learning.frozen])
+    def selected_model() -> dg.MaterializeResult:
+        """The frozen backbone that serves: its weights, their licence and revision; nothing is trained."""
+        from histo_assets.core.learning.frozen import frozen_model
+        from histo_assets.core.learning.registry import find_backbone
+
+        frozen = study.learning.frozen
+        assert frozen is not None, "this room is built for studies with a frozen backbone"
+        model: FrozenModel = frozen_model(frozen, study.learning.offline)
+        backbone = find_backbone(model.backbone)
+        return result(
+            model,
+            {
+                "backbone": model.backbone,
+                "dimensions": backbone.dim,
+                "input_px": study.learning.input_px,
+                "weights": model.weights_digest,
+                "licence": model.licence,
+                "commercial_use": backbone.commercial,
+                "revision": model.revision or "none: not from a hub",
+                "why": "the study names it; nothing is trained",
+            },
+        )
+
+    return [selected_model]
