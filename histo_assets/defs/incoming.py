@@ -100,6 +100,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"pytorch", "anndata"},
+        revision=2,
         settings=[study.embedding, study.learning.input_px],
         ins={"incoming_tiles": assets.one("incoming_tiles"), "selected_model": assets.one("selected_model")},
         partitions=partitions,

@@ -38,6 +38,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         checks={
             "no_donor_on_two_sides": "No donor's tiles stand on two sides (a warning where the study splits by tile).",
             "every_tissue_is_present": "Every tissue of the study has tiles to train on.",
+            "every_tissue_is_judged": "Every tissue has tiles of donors that are not trained on.",
         },
         blocking=["every_tissue_is_present", *(["no_donor_on_two_sides"] if study.split.unit == "donor" else [])],
     )
@@ -47,7 +48,7 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.cohort.splits import leaking_donors
         from histo_assets.core.figures import learning as figures
-        from histo_assets.core.learning.datasets import build_training_set, standard_batch
+        from histo_assets.core.learning.datasets import build_training_set, standard_batch, unjudged_tissues
         from histo_assets.core.learning.guard import refuse_unfit_tiles
         from histo_assets.core.tiling.shards import TileReader
 
@@ -58,6 +59,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         batch = standard_batch(rows, reader, 24)
         preview = figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch])
         leaking = leaking_donors(rows.select("donor", "side").to_pandas())
+        unjudged = list(unjudged_tissues(rows).items())
         trained_on = set(rows.filter(pl.col("side") == "train")["tissue"])
         absent = sorted(set(study.selection.tissues) - trained_on)
         by_side = rows.group_by("tissue", "side").len("tiles").to_pandas()
@@ -78,7 +80,17 @@ def _training(assets: StudyAssets) -> list[Any]:
                     warn=study.split.unit == "tile",
                 ),
                 verdict(
-                    "every_tissue_is_present", not absent, f"without training tiles: {', '.join(absent) or 'none'}"
+                    "every_tissue_is_present",
+                    not absent,
+                    f"without training tiles: {', '.join(absent) or 'none'}"
+                    + ("; add donors, or leave these tissues out of `selection.tissues`" if absent else ""),
+                ),
+                verdict(
+                    "every_tissue_is_judged",
+                    not unjudged,
+                    "; ".join(f"{tissue}: donors {donors}, all trained on" for tissue, donors in unjudged)
+                    or "every tissue has validation or locked tiles",
+                    warn=True,
                 ),
             ],
         )

@@ -17,6 +17,7 @@ from histo_assets.core.learning.datasets import (
     standard_batch,
     tile_sides,
     training_rows,
+    unjudged_tissues,
 )
 from histo_assets.core.learning.errors import LearningError
 from histo_assets.core.learning.forward import as_tensor, looked_up
@@ -31,6 +32,7 @@ from histo_assets.core.learning.pixels import (
 )
 from histo_assets.core.learning.registry import BACKBONES
 from histo_assets_tests.unit.learning_cohort import (
+    DONORS,
     TISSUES,
     donor_split,
     experiment,
@@ -254,3 +256,12 @@ def test_workers_keep_the_order_and_pass_on_errors(workers: int) -> None:
 
     with pytest.raises(LearningError, match="tile five"):
         list(in_order(failing, plan, workers))
+
+
+def test_a_tissue_of_one_donor_is_learnt_from_and_said_to_be_unjudged() -> None:
+    index, _ = tile_index()
+    index = index.filter((pl.col("tissue") != "skin") | (pl.col("donor") == DONORS[-1]))
+    rows = build_training_set(index, donor_split(), TISSUES, learning(experiment()), SplitSettings())
+    assert unjudged_tissues(rows) == {"skin": 1}
+    assert set(rows.filter(pl.col("tissue") == "skin")["side"]) == {"train"}
+    assert unjudged_tissues(training_set(experiment())[0]) == {}

@@ -91,6 +91,17 @@ def training_rows(training_set: pl.DataFrame, experiment: ExperimentSettings) ->
     return training_set.select(*_KEPT[:4], "label", sides, *_KEPT[4:], *epochs)
 
 
+def unjudged_tissues(training_set: pl.DataFrame) -> dict[str, int]:
+    """Return the tissues that no validation and no locked tile judges, and of how many donors each is.
+
+    A tissue of one donor is one: it is learnt from, and nothing can be said of how well.
+    """
+    grouped = training_set.group_by("tissue", maintain_order=True)
+    known = grouped.agg(pl.col("side").is_in(["validation", "test"]).any().alias("judged"), pl.col("donor").n_unique())
+    left = known.filter(~pl.col("judged"))
+    return dict(zip(left["tissue"].to_list(), left["donor"].to_list(), strict=True))
+
+
 def _refuse_strays(tiles: pl.DataFrame, tissues: Sequence[str]) -> None:
     repeated = tiles.filter(pl.col("tile").is_duplicated())
     if repeated.height:

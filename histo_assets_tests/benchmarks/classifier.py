@@ -1,0 +1,107 @@
+"""The demo's classifier on three seeds: donors and tiles split, and the confusions that the cohort was made for.
+
+    .venv/bin/python -m histo_assets_tests.benchmarks.classifier --study demo [--seeds 0 1 2] [--json]
+
+For every seed donors are split anew, and the studied experiment is trained twice on the finished study's tiles: once
+with donors split, once with the same tiles shuffled over train and validation. Accuracy is that of validation tiles
+after the last epoch. A designed confusion is the share of one tissue's validation tiles that is taken for its
+look-alike, both ways together, beside the median over all pairs of tissues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from histo_assets.core.cohort.splits import split_donors
+from histo_assets.core.learning.datasets import build_training_set
+from histo_assets.core.learning.evaluation import confusion
+from histo_assets.core.learning.look_alikes import present
+from histo_assets.core.learning.settings import LearningSettings
+from histo_assets.core.learning.training import train
+from histo_assets.core.tiling.shards import TileReader
+from histo_assets.definitions import storage_root
+from histo_assets.storage.io_managers import StorageResource
+from histo_assets.studies.study import Study, load_study
+from histo_assets_tests.benchmarks.measure import line
+
+
+def validation_tiles(study: Study, storage: StorageResource, seed: int) -> dict[str, pd.DataFrame]:
+    """Return, by what is split, what the studied experiment says of the validation tiles under one seed."""
+    tissues = study.selection.tissues
+    selected = pd.concat([storage.load("selected_slides", tissue) for tissue in tissues])
+    sets = [storage.load("tiles", tissue) for tissue in tissues]
+    split_settings = study.split.model_copy(update={"seed": seed})
+    split = split_donors(selected, split_settings)
+    base = study.learning.experiments[study.learning.studied]
+    experiments = {unit: base.model_copy(update={"seed": seed, "split": unit}) for unit in ("donor", "tile")}
+    given = study.learning.model_dump() | {"experiments": experiments, "studied": "donor", "selected": None}
+    learning = LearningSettings.model_validate(given | {"seed": seed})
+    rows = build_training_set(pl.concat([part.index for part in sets]), split, tissues, learning, split_settings)
+    said = {}
+    for unit, experiment in experiments.items():
+        with tempfile.TemporaryDirectory() as folder:
+            made = train(experiment, unit, rows, TileReader(sets), folder, tissues, learning, lambda text: None)
+            said[unit] = made.validation()
+    return said
+
+
+def figures(study: Study, storage: StorageResource, seeds: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield every figure of every seed, and the means over the seeds."""
+    tissues = list(study.selection.tissues)
+    leaks = []
+    for seed in seeds:
+        said = validation_tiles(study, storage, seed)
+        accuracy = {unit: float((table["predicted"] == table["tissue"]).mean()) for unit, table in said.items()}
+        for unit, value in accuracy.items():
+            yield _figure(f"seed {seed}: accuracy, {unit}s split", value)
+        leaks.append(accuracy["tile"] - accuracy["donor"])
+        yield _figure(f"seed {seed}: what splitting tiles adds", leaks[-1], above=0.0)
+        counts = confusion(said["donor"], tissues).to_numpy(float)
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        places = {tissue: place for place, tissue in enumerate(tissues)}
+        mixed = {}
+        for one, other in combinations(tissues, 2):
+            here, there = places[one], places[other]
+            mixed[frozenset((one, other))] = share[here, there] + share[there, here]
+        median = float(np.median(list(mixed.values())))
+        for group in present(study.learning.look_alikes, tissues):
+            for pair in combinations(group, 2):
+                yield _figure(f"seed {seed}: {' / '.join(pair)}", mixed[frozenset(pair)], above=median)
+    yield _figure("mean over seeds: what splitting tiles adds", float(np.mean(leaks)), above=0.0)
+
+
+def _figure(name: str, value: float, above: float | None = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "above": above, "met": None if above is None else value > above}
+
+
+def main() -> None:
+    """Print every figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", default="demo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    study = load_study(asked.study)
+    storage = StorageResource(root=str(Path(storage_root()) / study.name))
+    found = []
+    for figure in figures(study, storage, asked.seeds):
+        found.append(figure)
+        if not asked.json:
+            target = "" if figure["above"] is None else f"> {figure['above']:.3f}"
+            print(line(figure["name"], figure["value"], "", target, figure["met"]), flush=True)
+    if asked.json:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
