@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from histo_assets.core.slides.directory import read_directory
 from histo_assets.core.slides.inspection import incoming_record, inspect_slides, thumbnails, thumbnails_of
 from histo_assets.core.slides.integrity import inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
@@ -87,6 +89,18 @@ def test_the_reason_of_a_truncated_slide_counts_the_storage_tiles_beyond_its_end
         offsets = tiff.pages.first.dataoffsets
     os.truncate(path, offsets[-2] + 10)
     assert f"2 of its {len(offsets)} storage tiles lie beyond its end" in reason(path)
+
+
+def test_damage_of_one_slide_is_not_taken_for_anothers_that_is_read_at_the_same_time(
+    tmp_path: Path, sound: Path
+) -> None:
+    content = sound.read_bytes()
+    cut = tmp_path / "cut.svs"
+    cut.write_bytes(content[: len(content) // 2])
+    assert read_directory(cut).complaint, "tifffile complains of it"
+    with ThreadPoolExecutor(8) as pool:
+        complaints = list(pool.map(lambda path: read_directory(path).complaint, [cut, sound] * 100))
+    assert all(complaints[0::2]) and not any(complaints[1::2])
 
 
 def test_a_tiff_that_is_not_aperio_s_is_quarantined_without_being_opened(tmp_path: Path) -> None:

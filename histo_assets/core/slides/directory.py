@@ -10,6 +10,9 @@ import logging
 import math
 import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +85,8 @@ def read_directory(path: str | os.PathLike[str]) -> TiffDirectory:
     import tifffile
 
     name, size = Path(path).name, os.path.getsize(path)
-    complaints = _Complaints()
-    logger = tifffile.logger()
-    logger.addHandler(complaints)
-    propagate, logger.propagate = logger.propagate, False
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             extents = [_extents(page) for page in pages]
             description = pages[0].description.strip()
@@ -99,26 +98,49 @@ def read_directory(path: str | os.PathLike[str]) -> TiffDirectory:
                 mpp=_aperio_mpp(description) if aperio else _tagged_mpp(pages[0]),
                 stored=sum(len(offsets) for offsets, _ in extents),
                 beyond_end=sum(int(((o + n > size) & (n > 0)).sum()) for o, n in extents),
-                complaint="; ".join(complaints.messages),
+                complaint="; ".join(complaints),
                 digest=_digest(pages, extents),
             )
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise SlideError(f"{name} has no readable TIFF directory ({reason}); copy or download it again") from None
-    finally:
-        logger.removeHandler(complaints)
-        logger.propagate = propagate
 
 
-class _Complaints(logging.Handler):
-    """Collects what tifffile logs about a damaged directory instead of raising."""
+class _ByThread(logging.Filter):
+    """Keeps what tifffile says of a damaged directory, instead of raising, to the thread that reads it.
+
+    Slides arrive several threads at once: one's damage must not be taken for another's. The filter is
+    put in place once and stays, for taking one away while another thread logs could lose a message.
+    """
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
+        super().__init__()
+        self.said = threading.local()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(" ".join(record.getMessage().split())[:160])
+    def filter(self, record: logging.LogRecord) -> bool:
+        messages: list[str] | None = getattr(self.said, "messages", None)
+        if messages is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            messages.append(" ".join(record.getMessage().split())[:160])
+        return False
+
+
+_TIFFFILE = _ByThread()
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Yield the list that fills with what tifffile complains of in this thread, inside the block."""
+    import tifffile
+
+    tifffile.logger().addFilter(_TIFFFILE)
+    messages: list[str] = []
+    _TIFFFILE.said.messages = messages
+    try:
+        yield messages
+    finally:
+        _TIFFFILE.said.messages = None
 
 
 def _extents(page: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
