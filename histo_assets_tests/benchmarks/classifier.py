@@ -1,11 +1,12 @@
 """The demo's classifier on three seeds: donors and tiles split, and the confusions that the cohort was made for.
 
-    .venv/bin/python -m histo_assets_tests.benchmarks.classifier --study demo [--seeds 0 1 2] [--json]
+    .venv/bin/python -m histo_assets_tests.benchmarks.classifier --study demo [--seeds 0 1 2] [--epochs 3] [--json]
 
-For every seed donors are split anew, and the studied experiment is trained twice on the finished study's tiles: once
-with donors split, once with the same tiles shuffled over train and validation. Accuracy is that of validation tiles
-after the last epoch. A designed confusion is the share of one tissue's validation tiles that is taken for its
-look-alike, both ways together, beside the median over all pairs of tissues.
+For every seed donors are split anew, and each fold stands once for validation: which donors judge would else say more
+than how tiles are split. The studied experiment is trained twice a fold on the finished study's tiles: once with donors
+split, once with the same tiles shuffled over train and validation. Accuracy is that of the validation tiles of all
+folds after the last epoch. A designed confusion is the share of one tissue's tiles that is taken for its look-alike,
+both ways together, beside the median over all pairs of tissues.
 """
 
 from __future__ import annotations
@@ -35,32 +36,34 @@ from histo_assets.studies.study import Study, load_study
 from histo_assets_tests.benchmarks.measure import line
 
 
-def validation_tiles(study: Study, storage: StorageResource, seed: int) -> dict[str, pd.DataFrame]:
-    """Return, by what is split, what the studied experiment says of the validation tiles under one seed."""
+def validation_tiles(study: Study, storage: StorageResource, seed: int, epochs: int) -> dict[str, pd.DataFrame]:
+    """Return, by what is split, what the studied experiment says of the validation tiles of all folds."""
     tissues = study.selection.tissues
     selected = pd.concat([storage.load("selected_slides", tissue) for tissue in tissues])
     sets = [storage.load("tiles", tissue) for tissue in tissues]
-    split_settings = study.split.model_copy(update={"seed": seed})
-    split = split_donors(selected, split_settings)
-    base = study.learning.experiments[study.learning.studied]
-    experiments = {unit: base.model_copy(update={"seed": seed, "split": unit}) for unit in ("donor", "tile")}
+    index = pl.concat([part.index for part in sets])
+    changes = {"seed": seed, "epochs": epochs, "checkpoints": ()}
+    base = study.learning.experiments[study.learning.studied].model_copy(update=changes)
+    experiments = {unit: base.model_copy(update={"split": unit}) for unit in ("donor", "tile")}
     given = study.learning.model_dump() | {"experiments": experiments, "studied": "donor", "selected": None}
     learning = LearningSettings.model_validate(given | {"seed": seed})
-    rows = build_training_set(pl.concat([part.index for part in sets]), split, tissues, learning, split_settings)
-    said = {}
-    for unit, experiment in experiments.items():
-        with tempfile.TemporaryDirectory() as folder:
-            made = train(experiment, unit, rows, TileReader(sets), folder, tissues, learning, lambda text: None)
-            said[unit] = made.validation()
-    return said
+    said: dict[str, list[pd.DataFrame]] = {unit: [] for unit in experiments}
+    for fold in range(study.split.folds):
+        settings = study.split.model_copy(update={"seed": seed, "validation_fold": fold})
+        rows = build_training_set(index, split_donors(selected, settings), tissues, learning, settings)
+        for unit, experiment in experiments.items():
+            with tempfile.TemporaryDirectory() as folder:
+                made = train(experiment, unit, rows, TileReader(sets), folder, tissues, learning, lambda text: None)
+                said[unit].append(made.validation())
+    return {unit: pd.concat(tables, ignore_index=True) for unit, tables in said.items()}
 
 
-def figures(study: Study, storage: StorageResource, seeds: list[int]) -> Iterator[dict[str, Any]]:
+def figures(study: Study, storage: StorageResource, seeds: list[int], epochs: int) -> Iterator[dict[str, Any]]:
     """Yield every figure of every seed, and the means over the seeds."""
     tissues = list(study.selection.tissues)
     leaks = []
     for seed in seeds:
-        said = validation_tiles(study, storage, seed)
+        said = validation_tiles(study, storage, seed, epochs)
         accuracy = {unit: float((table["predicted"] == table["tissue"]).mean()) for unit, table in said.items()}
         for unit, value in accuracy.items():
             yield _figure(f"seed {seed}: accuracy, {unit}s split", value)
@@ -89,12 +92,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     study = load_study(asked.study)
     storage = StorageResource(root=str(Path(storage_root()) / study.name))
     found = []
-    for figure in figures(study, storage, asked.seeds):
+    for figure in figures(study, storage, asked.seeds, asked.epochs):
         found.append(figure)
         if not asked.json:
             target = "" if figure["above"] is None else f"> {figure['above']:.3f}"
