@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_assets.cli_expression import expression, fetch_release
+from histo_assets.cli_status import reconcile, status
 from histo_assets.cli_weights import fetch_weights
 from histo_assets.local import (
     check_names,
@@ -180,6 +181,8 @@ app.command()(calibrate)
 app.command()(expression)
 app.command()(fetch_release)
 app.command()(fetch_weights)
+app.command()(status)
+app.command()(reconcile)
 
 
 def main() -> None:

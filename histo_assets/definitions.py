@@ -8,34 +8,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from types import ModuleType
 
 import dagster as dg
 
-from histo_assets.defs import (
-    automation,
-    cohort,
-    embeddings,
-    evaluation,
-    expression,
-    frozen,
-    incoming,
-    integration,
-    model,
-    report,
-    slides,
-)
-from histo_assets.defs import tiles as tiling
+from histo_assets.defs import automation
 from histo_assets.defs.progress import progress_logger
+from histo_assets.defs.rooms import build_rooms
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.storage.io_managers import StorageResource, build_io_managers
 from histo_assets.studies.study import Study, load_study
-
-
-def rooms(study: Study) -> tuple[ModuleType, ...]:
-    """Return the rooms of a study in order; one that trains nothing has none that trains or judges."""
-    models = (frozen,) if study.learning.frozen else (model, evaluation)
-    return (cohort, slides, tiling, expression, *models, embeddings, integration, incoming, report)
 
 
 def storage_root() -> str:
@@ -62,7 +43,7 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         assets = StudyAssets(study)
         jobs, schedules, sensors = automation.build(assets, storage)
         return dg.Definitions(
-            assets=[asset for room in rooms(study) for asset in room.build(assets)],
+            assets=build_rooms(assets),
             jobs=jobs,
             schedules=schedules,
             sensors=sensors,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from histo_assets.defs.whole_study import StudyDriver
     from histo_assets.storage.layout import StudyStorage
+    from histo_assets.storage.staleness import Staleness
     from histo_assets.studies.study import Study
 
 console = Console(highlight=False, soft_wrap=True)
@@ -95,6 +96,16 @@ def storage_of(study: Study) -> StudyStorage:
     from histo_assets.storage.layout import StudyStorage
 
     return StudyStorage(f"{storage_root()}/{study.name}")
+
+
+def staleness_of(study: Study) -> Staleness:
+    """Return what answers which artefacts of a study, new slides included, are fresh."""
+    from histo_assets.defs.reconciling import new_slides
+    from histo_assets.defs.rooms import study_assets
+    from histo_assets.storage.prune import stored_artefacts
+
+    storage = storage_of(study)
+    return study_assets(study).staleness(storage, new_slides(stored_artefacts(storage)))
 
 
 def folder_of(study: Study, asset: str, partition: str | None = None) -> Path:

@@ -1,15 +1,16 @@
 """Room `cohort`: who is in the study, which slides, on which side of the split."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from histo_assets.core.files import file_digest, settings_digest
 from histo_assets.defs.metadata import picture, table_metadata
+from histo_assets.defs.sources import look_metadata, look_version
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
+from histo_assets.storage.io_managers import StorageResource
+from histo_assets.studies.study import Study
 
 ROOM = "cohort"
 
@@ -20,75 +21,38 @@ def build(assets: StudyAssets) -> list[Any]:
 
 
 def _source_files(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
-    @dg.observable_source_asset(key=assets.key("cohort_tables"), group_name=ROOM)
-    def cohort_tables() -> dg.ObserveResult:
-        """The files of the cohort: manifest and list of RNA samples, observed by their digest."""
-        paths = [study.resolve(path) for path in (study.cohort.manifest, study.cohort.rna_samples) if path]
-        return _observed(paths)
-
-    @dg.observable_source_asset(key=assets.key("slide_files"), group_name=ROOM)
-    def slide_files() -> dg.ObserveResult:
-        """The folder of slides, observed by the names, sizes and times of its files; fetched ones do not count."""
-        from histo_assets.core.download.fetched import user_files
-
-        folder = Path(study.resolve(study.slides.folder))
-        found = user_files(folder)
-        listing = [
-            (path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found
-        ]
-        return dg.ObserveResult(
-            data_version=dg.DataVersion(settings_digest(listing)),
-            metadata={"folder": str(folder), "files": len(listing), "bytes": sum(size for _, size, _ in listing)},
-        )
-
-    @dg.observable_source_asset(key=assets.key("expression_file"), group_name="expression")
-    def expression_file() -> dg.ObserveResult:
-        """The expression file and that of gene lengths, by their digest (from 200 MB on by size and time).
-
-        The file of a release that is fetched goes by the release: fetching it changes nothing.
-        """
-        from histo_assets.core.expression.releases import release_version
-
-        path = study.resolve(study.expression.file)
-        versions = {Path(path).name: release_version(study.expression.release, path) or _file_version(path)}
-        if study.expression.gene_lengths:
-            versions["gene lengths"] = _file_version(study.resolve(study.expression.gene_lengths))
-        return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=versions)
-
-    return [cohort_tables, slide_files, expression_file]
+    described = {
+        "cohort_tables": "The files of the cohort: manifest and list of RNA samples, by their digest.",
+        "slide_files": "The folder of slides, by the sizes and times of its files; fetched ones do not count.",
+        "expression_file": "The expression file and that of gene lengths, by their digest. A release goes by its name.",
+        "incoming_files": "The folder of new slides, by the sizes and times of its files.",
+    }
+    rooms = {"expression_file": "expression", "incoming_files": "incoming"}
+    return [_observed(assets, name, text, rooms.get(name, ROOM)) for name, text in described.items()]
 
 
-def _observed(paths: list[str]) -> dg.ObserveResult:
-    """Return the observation of some files; a missing one is part of what was observed."""
-    versions = [_file_version(path) for path in paths]
-    named = {f"{place} {Path(path).name}": version for place, (path, version) in enumerate(zip(paths, versions), 1)}
-    return dg.ObserveResult(data_version=dg.DataVersion(settings_digest(versions)), metadata=named)
+def _observed(assets: StudyAssets, name: str, description: str, room: str) -> Any:
+    """Return the source asset `name`: observing it stores a look, which every answer on staleness follows."""
 
+    @dg.observable_source_asset(key=assets.key(name), group_name=room, description=description)
+    def source(storage: StorageResource) -> dg.ObserveResult:
+        look = assets.staleness(storage.storage).sources.look(name)
+        return dg.ObserveResult(data_version=look_version(look), metadata=look_metadata(look))
 
-def _file_version(path: str) -> str:
-    if "://" in path:
-        return path
-    if not Path(path).is_file():
-        return "missing"
-    size = Path(path).stat().st_size
-    return file_digest(path)[:16] if size < 200_000_000 else f"{size}-{Path(path).stat().st_mtime_ns}"
+    return source
 
 
 def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "tables",
         kinds={"table", "pandas"},
-        settings=[study.cohort],
-        deps=["cohort_tables"],
+        reads=["cohort"],
+        sources={"cohort_tables": ("manifest",)},
         checks={"slide_ids_are_unique": "No slide id occurs twice."},
         blocking=["slide_ids_are_unique"],
     )
-    def slide_manifest() -> dg.MaterializeResult:
+    def slide_manifest(study: Study) -> dg.MaterializeResult:
         """Every slide of the cohort: id, donor, tissue and the cohort's own columns, normalised and validated."""
         from histo_assets.core.cohort.readers import read_manifest
         from histo_assets.core.figures.cohort import cohort_overview
@@ -111,14 +75,13 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"table", "pandas"},
-        settings=[study.cohort],
         ins={"slide_manifest": assets.one("slide_manifest")},
-        deps=["cohort_tables"],
+        sources={"cohort_tables": ("RNA samples",)},
         revision=2,
         checks={"every_pair_names_a_slide_and_a_sample": "No pair lacks a slide, donor, tissue or sample."},
         blocking=["every_pair_names_a_slide_and_a_sample"],
     )
-    def slide_pairs(slide_manifest: Table) -> dg.MaterializeResult:
+    def slide_pairs(study: Study, slide_manifest: Table) -> dg.MaterializeResult:
         """The slides that have an RNA sample of the same piece of tissue, one row a slide, in manifest order."""
         from histo_assets.core.cohort.pairing import pair_slides
         from histo_assets.core.cohort.readers import read_rna_samples
@@ -145,20 +108,18 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
 
 
 def _selection_and_split(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "tables",
         kinds={"table", "pandas"},
-        settings=[study.selection.model_copy(update={"tissues": ()})],
+        reads=[f"selection.{name}" for name in ("rule", "slides_per_tissue", "min_slides", "seed")],
         ins={"slide_pairs": assets.one("slide_pairs"), "slide_manifest": assets.one("slide_manifest")},
         partitions=assets.partitions.tissues,
         checks={"enough_slides": "The tissue has at least the study's minimum of slides."},
         blocking=["enough_slides"],
     )
     def selected_slides(
-        context: dg.AssetExecutionContext, slide_pairs: Table, slide_manifest: Table
+        study: Study, context: dg.AssetExecutionContext, slide_pairs: Table, slide_manifest: Table
     ) -> dg.MaterializeResult:
         """The slides of one tissue that the study takes, in order, and why each was taken."""
         from histo_assets.core.cohort.ids import siblings_of
@@ -186,7 +147,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"table", "pandas"},
-        settings=[study.split],
+        reads=["split"],
         ins={"selected_slides": assets.every("selected_slides")},
         checks={
             "no_donor_on_two_sides": "No donor stands on two sides of the split.",
@@ -194,7 +155,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         },
         blocking=["no_donor_on_two_sides"],
     )
-    def donor_split(selected_slides: dict[str, Table]) -> dg.MaterializeResult:
+    def donor_split(study: Study, selected_slides: dict[str, Table]) -> dg.MaterializeResult:
         """The side of every donor: locked test, validation or training fold."""
         import pandas as pd
 

@@ -9,6 +9,7 @@ from histo_assets.defs.partitions import epoch_of
 from histo_assets.defs.projections import projection_result
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, Matrix, SelectedModel, Table, TileSet
+from histo_assets.studies.study import Study
 
 ROOM = "embeddings"
 
@@ -19,14 +20,12 @@ def build(assets: StudyAssets) -> list[Any]:
 
 
 def _embeddings(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "matrices",
         kinds={"pytorch", "anndata"},
         revision=2,
-        settings=[study.embedding, study.learning.input_px],
+        reads=["embedding", "learning.input_px"],
         ins={"tiles": assets.one("tiles"), "selected_model": assets.one("selected_model")},
         partitions=assets.partitions.tissues,
         pool="gpu",
@@ -34,7 +33,7 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
         blocking=["numbers_are_finite"],
     )
     def tile_embeddings(
-        context: dg.AssetExecutionContext, tiles: TileSet, selected_model: SelectedModel
+        study: Study, context: dg.AssetExecutionContext, tiles: TileSet, selected_model: SelectedModel
     ) -> dg.MaterializeResult:
         """The selected network's vector for every tile of one tissue, and its log-probabilities."""
         import numpy as np
@@ -71,11 +70,12 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
         "matrices",
         kinds={"anndata"},
         revision=2,
+        reads=["selection.tissues"],
         ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
         checks={"every_tissue_is_present": "Every tissue has slides with a vector."},
         blocking=["every_tissue_is_present"],
     )
-    def slide_embeddings(tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
+    def slide_embeddings(study: Study, tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
         """The mean vector of every slide's tiles, and the mean of their log-probabilities."""
         from histo_assets.core.embedding.matrices import slide_matrix
         from histo_assets.core.figures.projection import scatter
@@ -118,11 +118,11 @@ def _projections(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"anndata", "umap"},
-        settings=[study.projection],
+        reads=["projection"],
         ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
         checks=checks,
     )
-    def tile_projection(tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
+    def tile_projection(study: Study, tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of tile embeddings."""
         from histo_assets.core.embedding.matrices import stacked
 
@@ -133,11 +133,11 @@ def _projections(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"anndata", "umap"},
-        settings=[study.projection],
+        reads=["projection"],
         ins={"slide_embeddings": assets.one("slide_embeddings")},
         checks=checks,
     )
-    def slide_projection(slide_embeddings: Matrix) -> dg.MaterializeResult:
+    def slide_projection(study: Study, slide_embeddings: Matrix) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of slide embeddings."""
         return projection_result(slide_embeddings.X, slide_embeddings.obs, study.projection, "Slides")
 
@@ -145,7 +145,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"pytorch", "anndata", "umap"},
-        settings=[study.projection, study.embedding, study.learning.input_px, study.learning.studied],
+        reads=["projection", "embedding", "learning.input_px", "learning.studied"],
         ins={
             "trained_model": assets.only("trained_model", study.learning.studied),
             "tiles": assets.every("tiles"),
@@ -156,6 +156,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
         checks=checks,
     )
     def epoch_projection(
+        study: Study,
         context: dg.AssetExecutionContext,
         trained_model: dict[str, Checkpoint],
         tiles: dict[str, TileSet],

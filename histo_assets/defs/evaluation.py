@@ -19,18 +19,16 @@ def build(assets: StudyAssets) -> list[Any]:
 
 
 def _choice(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[study.learning.studied, study.split.unit],
+        reads=["learning.studied", "learning.experiments", "selection.tissues", "split.unit"],
         revision=2,
         ins={"trained_model": assets.every("trained_model")},
         checks={"every_experiment_is_there": "Every experiment of the study has figures for each of its epochs."},
     )
-    def experiment_comparison(trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
+    def experiment_comparison(study: Study, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
         """Time, accuracy and loss of every experiment, epoch by epoch."""
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.figures.evaluation import confusion_grid
@@ -71,13 +69,15 @@ def _choice(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"pytorch"},
-        settings=[study.learning.selected],
+        reads=["learning.selected"],
         ins={
             "experiment_comparison": assets.one("experiment_comparison"),
             "trained_model": assets.every("trained_model"),
         },
     )
-    def selected_model(experiment_comparison: Table, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
+    def selected_model(
+        study: Study, experiment_comparison: Table, trained_model: dict[str, Checkpoint]
+    ) -> dg.MaterializeResult:
         """The experiment and epoch that serve from here on, why, and their weights."""
         from histo_assets.core.figures.learning import experiment_curves
         from histo_assets.core.learning.comparison import choose
@@ -111,19 +111,19 @@ def _is_whole(study: Study, experiment: str, epochs: int) -> bool:
 
 
 def _evaluation(assets: StudyAssets) -> Any:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[
-            study.learning.batch_size,
-            study.learning.input_px,
-            study.prediction.bootstraps,
-            study.prediction.seed,
-            study.split.unit,
-            study.learning.look_alikes,
+        reads=[
+            "learning.batch_size",
+            "learning.input_px",
+            "learning.threads",
+            "learning.device",
+            "learning.look_alikes",
+            "prediction.bootstraps",
+            "prediction.seed",
+            "split.unit",
         ],
         revision=2,
         ins={
@@ -134,6 +134,7 @@ def _evaluation(assets: StudyAssets) -> Any:
         checks={"better_than_colour": "Slide accuracy on held-out donors exceeds the colour-histogram baseline."},
     )
     def model_evaluation(
+        study: Study,
         context: dg.AssetExecutionContext,
         storage: StorageResource,
         selected_model: SelectedModel,

@@ -9,6 +9,7 @@ import dagster as dg
 from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Matrix, Table
+from histo_assets.studies.study import Study
 
 ROOM = "expression"
 SECONDS_BETWEEN_LINES = 5.0
@@ -17,20 +18,19 @@ GENES_IN_THE_POST = 17_408  # of GTEx v8, over all samples of the post; to compa
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    study = assets.study
 
     @assets.asset(
         ROOM,
         "matrices",
         kinds={"anndata"},
-        settings=[study.expression],
+        reads=["expression"],
         revision=2,
         ins={
             "slide_pairs": assets.one("slide_pairs"),
             "selected_slides": assets.every("selected_slides"),
             "donor_split": assets.one("donor_split"),
         },
-        deps=["expression_file"],
+        sources={"expression_file": ()},
         checks={
             "every_sample_is_there": "Every paired sample of the selected slides has a column in the file.",
             "numbers_are_finite": "No value is missing or infinite.",
@@ -38,6 +38,7 @@ def build(assets: StudyAssets) -> list[Any]:
         blocking=["numbers_are_finite"],
     )
     def expression_matrix(
+        study: Study,
         context: dg.AssetExecutionContext,
         slide_pairs: Table,
         selected_slides: dict[str, Table],
@@ -101,17 +102,18 @@ def build(assets: StudyAssets) -> list[Any]:
         ROOM,
         "matrices",
         kinds={"anndata", "umap"},
-        settings=[study.projection],
+        reads=["projection"],
         ins={"expression_matrix": assets.one("expression_matrix")},
         checks={"numbers_are_finite": "No coordinate is missing or infinite."},
     )
-    def expression_projection(expression_matrix: Matrix) -> dg.MaterializeResult:
+    def expression_projection(study: Study, expression_matrix: Matrix) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of expression."""
         from histo_assets.core.figures.expression import keyed_maps
         from histo_assets.defs.projections import projection_result
 
         made = projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
-        drawn = made.value[made.value.obs["drawn"].to_numpy(dtype=bool)]
+        projected = made.value.value
+        drawn = projected[projected.obs["drawn"].to_numpy(dtype=bool)]
         maps = keyed_maps(drawn.obsm["X_umap"], drawn.obsm["X_tsne"], list(drawn.obs["tissue"].astype(str)))
         return made._replace(metadata={**(made.metadata or {}), "with_legend": picture(maps, "legend of tissues")})
 

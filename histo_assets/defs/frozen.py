@@ -6,16 +6,16 @@ import dagster as dg
 
 from histo_assets.defs.study_assets import StudyAssets, result
 from histo_assets.defs.types import FrozenModel
+from histo_assets.studies.study import Study
 
 ROOM = "model"
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the asset of the room."""
-    study = assets.study
 
-    @assets.asset(ROOM, "folders", kinds={"pytorch"}, settings=[study.learning.frozen])
-    def selected_model() -> dg.MaterializeResult:
+    @assets.asset(ROOM, "folders", kinds={"pytorch"}, reads=["learning.frozen", "learning.input_px"])
+    def selected_model(study: Study) -> dg.MaterializeResult:
         """The frozen backbone that serves: its weights, their licence and revision; nothing is trained."""
         from histo_assets.core.learning.frozen import frozen_model
         from histo_assets.core.learning.registry import find_backbone

@@ -5,11 +5,13 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.defs.metadata import markdown_table, model_metadata, picture
+from histo_assets.defs.sources import incoming_version
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import CrossValidation, Incoming, Matrix, SelectedModel, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact
 from histo_assets.storage.provenance import require_one_origin
+from histo_assets.studies.study import Study
 
 ROOM = "incoming"
 
@@ -20,19 +22,20 @@ def build(assets: StudyAssets) -> list[Any]:
 
 
 def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
-    study = assets.study
     partitions = assets.partitions.incoming
 
     @assets.asset(
         ROOM,
         "json",
         kinds={"slideio"},
-        settings=[study.slides.deciding(), study.incoming],
+        reads=["slides.assume_mpp"],
+        sources={"incoming_files": ()},
+        observed=lambda look, inputs, slide: {slide: incoming_version(slide, look)},
         partitions=partitions,
         checks={"slide_is_sound": "The new slide is whole, opens and has a resolution."},
         blocking=["slide_is_sound"],
     )
-    def incoming_slide(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def incoming_slide(study: Study, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Where a new slide is, its size, resolution and digest, or why it cannot be used."""
         from histo_assets.core.slides.inspection import incoming_record, thumbnails_of
 
@@ -55,26 +58,28 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         "folders",
         revision=2,
         kinds={"slideio", "polars"},
-        settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling],
+        reads=["tiling", "slides.max_lost_share", "slides.max_upsampling"],
         ins={"incoming_slide": assets.one("incoming_slide")},
         partitions=partitions,
         checks={"slide_has_tiles": "The new slide gave tiles that pass the quality filters."},
         blocking=["slide_has_tiles"],
     )
     def incoming_tiles(
-        context: dg.AssetExecutionContext, storage: StorageResource, incoming_slide: Incoming
+        study: Study, context: dg.AssetExecutionContext, storage: StorageResource, incoming_slide: Incoming
     ) -> dg.MaterializeResult:
         """Quality-filtered tiles of a new slide, cut as the study's were."""
         import pandas as pd
 
         from histo_assets.core.figures.slides import image_grid
+        from histo_assets.core.slides.inspection import with_resolutions
         from histo_assets.core.tiling.tiles import tile_tissue
 
+        slides = pd.DataFrame([incoming_slide])
         tile_set = tile_tissue(
-            pd.DataFrame([incoming_slide]),
+            slides,
             storage.shard_root("incoming_tiles"),
             study.tiling.model_copy(update={"tiles_per_tissue": None}),
-            study.slides,
+            with_resolutions(study.slides, slides),
             "incoming",
             workers=1,
             progress=context.log.info,
@@ -101,13 +106,13 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         "matrices",
         kinds={"pytorch", "anndata"},
         revision=2,
-        settings=[study.embedding, study.learning.input_px],
+        reads=["embedding", "learning.input_px"],
         ins={"incoming_tiles": assets.one("incoming_tiles"), "selected_model": assets.one("selected_model")},
         partitions=partitions,
         pool="gpu",
     )
     def incoming_embedding(
-        context: dg.AssetExecutionContext, incoming_tiles: TileSet, selected_model: SelectedModel
+        study: Study, context: dg.AssetExecutionContext, incoming_tiles: TileSet, selected_model: SelectedModel
     ) -> dg.MaterializeResult:
         """The selected network's vector for every tile of a new slide, and its log-probabilities."""
         from histo_assets.core.embedding.matrices import tile_matrix
@@ -132,13 +137,11 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
 
 
 def _prediction(assets: StudyAssets) -> Any:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "folders",
         kinds={"scikit-learn", "html"},
-        settings=[study.projection, study.prediction.seed],
+        reads=["title", "projection", "slides.assume_mpp"],
         ins={
             "incoming_slide": assets.one("incoming_slide"),
             "incoming_tiles": assets.one("incoming_tiles"),
@@ -154,6 +157,7 @@ def _prediction(assets: StudyAssets) -> Any:
         checks={"slide_is_like_the_training_slides": "The slide lies as close to the training slides as they do."},
     )
     def incoming_prediction(
+        study: Study,
         context: dg.AssetExecutionContext,
         storage: StorageResource,
         incoming_slide: Incoming,

@@ -8,6 +8,7 @@ from histo_assets.defs.metadata import picture, table_metadata
 from histo_assets.defs.projections import projection_result
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import CrossValidation, Matrix, Table
+from histo_assets.studies.study import Study
 
 ROOM = "integration"
 
@@ -25,17 +26,15 @@ def _paired_inputs(assets: StudyAssets) -> dict[str, dg.AssetIn]:
 
 
 def _joint_space(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "matrices",
         kinds={"anndata", "umap"},
-        settings=[study.projection],
+        reads=["projection"],
         ins=_paired_inputs(assets),
         checks={"numbers_are_finite": "No coordinate is missing or infinite."},
     )
-    def joint_projection(slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
+    def joint_projection(study: Study, slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The joint space: principal components of image and expression, scaled to equal variance and joined."""
         from histo_assets.core.prediction.samples import paired_samples
         from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
@@ -60,16 +59,19 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
 
 
 def _regressors(assets: StudyAssets) -> list[Any]:
-    study = assets.study
+    order = list(assets.study.prediction.regressors)
 
     @assets.asset(
         ROOM,
         "folders",
         kinds={"scikit-learn", "lightgbm"},
-        settings=[
-            study.prediction.model_copy(update={"clusters": None, "min_r2_within": 0, "max_q": 0, "regressors": {}}),
-            study.prediction.regressors,
-            study.split.unit,
+        reads=[
+            "prediction.regressors",
+            "prediction.covariates",
+            "prediction.bootstraps",
+            "prediction.permutations",
+            "prediction.seed",
+            "split.unit",
         ],
         ins=_paired_inputs(assets),
         partitions=assets.partitions.regressors,
@@ -77,7 +79,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         blocking=["every_gene_has_figures"],
     )
     def gene_regressors(
-        context: dg.AssetExecutionContext, slide_embeddings: Matrix, expression_matrix: Matrix
+        study: Study, context: dg.AssetExecutionContext, slide_embeddings: Matrix, expression_matrix: Matrix
     ) -> dg.MaterializeResult:
         """A regressor of every gene on the slide embedding, over the tissue mean, with cross-validated figures.
 
@@ -128,15 +130,13 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[
-            study.prediction.min_r2_within,
-            study.prediction.max_q,
-            list(study.prediction.regressors),
-            study.split.unit,
-        ],
+        reads=["prediction.min_r2_within", "prediction.max_q", "split.unit"],
+        derived={"prediction.regressors": order},
         ins={"gene_regressors": assets.every("gene_regressors"), "donor_split": assets.one("donor_split")},
     )
-    def recoverable_genes(gene_regressors: dict[str, CrossValidation], donor_split: Table) -> dg.MaterializeResult:
+    def recoverable_genes(
+        study: Study, gene_regressors: dict[str, CrossValidation], donor_split: Table
+    ) -> dg.MaterializeResult:
         """The genes that an image can tell beyond the tissue label, with intervals and the evidence."""
         import pandas as pd
 
@@ -145,7 +145,6 @@ def _regressors(assets: StudyAssets) -> list[Any]:
 
         by_donor = study.split.unit == "donor"  # split by tile, the network has seen every donor
         locked = int((donor_split["side"] == "test").sum()) if by_donor else 0
-        order = list(study.prediction.regressors)
         figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
         table = comparison.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
         found = table[table["recoverable"]]
@@ -164,18 +163,18 @@ def _regressors(assets: StudyAssets) -> list[Any]:
 
 
 def _clusters(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-    wanted = study.prediction.clusters or len(study.selection.tissues)
+    wanted = assets.study.prediction.clusters or len(assets.study.selection.tissues)
 
     @assets.asset(
         ROOM,
         "tables",
         kinds={"scikit-learn", "pandas"},
-        settings=[wanted, study.prediction.seed],
+        reads=["prediction.seed"],
+        derived={"prediction.clusters": wanted},
         ins={"slide_projection": assets.one("slide_projection")},
         checks={"every_slide_has_a_cluster": "Every slide with an embedding belongs to a cluster."},
     )
-    def expression_clusters(slide_projection: Matrix) -> dg.MaterializeResult:
+    def expression_clusters(study: Study, slide_projection: Matrix) -> dg.MaterializeResult:
         """The cluster of every slide: k-means in the PCA space of slides, fitted on training donors."""
         from histo_assets.core.figures.prediction import cluster_figure
         from histo_assets.core.prediction.slide_clusters import cluster_agreement, cluster_slides
@@ -203,7 +202,7 @@ def _clusters(assets: StudyAssets) -> list[Any]:
         },
         checks={"numbers_are_finite": "Every cluster has a finite mean of every gene."},
     )
-    def cluster_expression(expression_clusters: Table, expression_matrix: Matrix) -> dg.MaterializeResult:
+    def cluster_expression(study: Study, expression_clusters: Table, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The mean expression vector of each cluster, over training donors."""
         import numpy as np
 
@@ -229,18 +228,11 @@ def _clusters(assets: StudyAssets) -> list[Any]:
 
 
 def _comparison(assets: StudyAssets) -> Any:
-    study = assets.study
-
     @assets.asset(
         ROOM,
         "tables",
         kinds={"pandas"},
-        settings=[
-            study.prediction.covariates,
-            study.prediction.clusters,
-            study.prediction.bootstraps,
-            study.prediction.seed,
-        ],
+        reads=["prediction.covariates", "prediction.clusters", "prediction.bootstraps", "prediction.seed"],
         ins={
             **_paired_inputs(assets),
             "gene_regressors": assets.every("gene_regressors"),
@@ -248,6 +240,7 @@ def _comparison(assets: StudyAssets) -> Any:
         checks={"every_method_is_there": "Baselines, cluster average and every regressor have figures."},
     )
     def prediction_comparison(
+        study: Study,
         slide_embeddings: Matrix,
         expression_matrix: Matrix,
         gene_regressors: dict[str, CrossValidation],

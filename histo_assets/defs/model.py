@@ -11,6 +11,7 @@ from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact, StorageError
+from histo_assets.studies.study import Study
 
 ROOM = "model"
 
@@ -20,20 +21,24 @@ def build(assets: StudyAssets) -> list[Any]:
     return _training(assets)
 
 
-# What trains nothing: which experiment serves or is studied, and how many workers decode.
-_NOT_TRAINED = {"selected": None, "studied": "", "workers": 0, "look_alikes": ()}
-
-
 def _training(assets: StudyAssets) -> list[Any]:
     study = assets.study
     # Not the experiments themselves: one more that needs no further order leaves the training set fresh.
-    orders = [[*key, epochs] for key, epochs in study.learning.orders.items()]
+    orders = study.learning.orders
 
     @assets.asset(
         ROOM,
         "tables",
         kinds={"polars"},
-        settings=[study.split, study.learning.seed, orders, study.selection.tissues],
+        reads=[
+            "split",
+            "learning.seed",
+            "selection.tissues",
+            "selection.min_slides",
+            "tiling",
+            "slides.max_lost_share",
+        ],
+        derived={"learning.orders": [[*key, epochs] for key, epochs in orders.items()]},
         ins={"tiles": assets.every("tiles"), "donor_split": assets.one("donor_split")},
         checks={
             "no_donor_on_two_sides": "No donor's tiles stand on two sides (a warning where the study splits by tile).",
@@ -42,7 +47,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         },
         blocking=["every_tissue_is_present", *(["no_donor_on_two_sides"] if study.split.unit == "donor" else [])],
     )
-    def training_set(storage: StorageResource, tiles: dict[str, TileSet], donor_split: Table) -> dg.MaterializeResult:
+    def training_set(study: Study, tiles: dict[str, TileSet], donor_split: Table) -> dg.MaterializeResult:
         """The frozen order of training tiles for every epoch, and every tile's side of the split."""
         import polars as pl
 
@@ -54,7 +59,7 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         refuse_unfit_tiles(tiles, study.selection.tissues, study.selection.min_slides, study.tiling, study.slides)
         index = pl.concat([tiles[tissue].index for tissue in study.selection.tissues])
-        rows = build_training_set(index, donor_split, study.selection.tissues, study.learning, study.split)
+        rows = build_training_set(index, donor_split, study.selection.tissues, study.learning, study.split, orders)
         reader = TileReader(list(tiles.values()))
         batch = standard_batch(rows, reader, 24)
         preview = figures.standard_batch([jpeg for jpeg, _ in batch], [name for _, name in batch])
@@ -99,7 +104,17 @@ def _training(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"pytorch", "torchvision"},
-        settings=[study.learning.model_copy(update=_NOT_TRAINED), study.selection.tissues],
+        reads=[
+            "learning.experiments",
+            "learning.input_px",
+            "learning.batch_size",
+            "learning.augment",
+            "learning.class_weights",
+            "learning.device",
+            "learning.threads",
+            "learning.seed",
+            "selection.tissues",
+        ],
         ins={"training_set": assets.one("training_set")},
         revision=2,
         partitions=assets.partitions.experiments,
@@ -108,7 +123,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         blocking=["loss_is_finite"],
     )
     def trained_model(
-        context: dg.AssetExecutionContext, storage: StorageResource, training_set: LargeTable
+        study: Study, context: dg.AssetExecutionContext, storage: StorageResource, training_set: LargeTable
     ) -> dg.MaterializeResult:
         """The weights of one experiment at its checkpoint epochs, and its history."""
         import numpy as np

@@ -17,6 +17,17 @@ class StudyPartitions:
         self.regressors = dg.StaticPartitionsDefinition(list(study.prediction.regressors))
         self.incoming = dg.DynamicPartitionsDefinition(name=f"incoming_{study.name}")
 
+    def family(self, partitions: dg.PartitionsDefinition) -> str:
+        """Return the name of the family that `partitions` is, as settings by partition name it."""
+        named = {
+            "tissue": self.tissues,
+            "experiment": self.experiments,
+            "epoch": self.epochs,
+            "regressor": self.regressors,
+            "incoming": self.incoming,
+        }
+        return next(name for name, definition in named.items() if definition is partitions)
+
 
 def studied_epochs(study: Study) -> tuple[int, ...]:
     """Return the checkpoint epochs of the studied experiment, ascending; none where nothing is trained."""

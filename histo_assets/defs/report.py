@@ -36,8 +36,7 @@ _EVERY = ("raw_slides", "tiles", "gene_regressors")
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the asset of the room."""
-    study = assets.study
-    trains = study.learning.frozen is None
+    trains = assets.study.learning.frozen is None
     epochs = assets.partitions.epochs.get_partition_keys() if trains else []
     single = [*_SINGLE, *(_OF_TRAINING if trains else [])]
     every = [*_EVERY, *(["trained_model"] if trains else [])]
@@ -46,7 +45,16 @@ def build(assets: StudyAssets) -> list[Any]:
         ROOM,
         "folders",
         kinds={"html"},
-        settings=[study],
+        reads=[
+            "title",
+            "description",
+            "assumptions",
+            "expression.filter",
+            "learning.frozen",
+            "learning.studied",
+            "selection.tissues",
+            "split.unit",
+        ],
         ins={
             **{name: assets.one(name) for name in single},
             **{name: assets.every(name) for name in every},
@@ -54,7 +62,7 @@ def build(assets: StudyAssets) -> list[Any]:
         },
         checks={"page_opens_anywhere": "The page refers to nothing outside itself."},
     )
-    def study_report(**loaded: Any) -> dg.MaterializeResult:
+    def study_report(study: Study, **loaded: Any) -> dg.MaterializeResult:
         """The whole study on one HTML page that opens anywhere."""
         from histo_assets.core.figures.study_page import study_page
         from histo_assets.core.files import Bundle

@@ -5,23 +5,25 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.sources import slides_of
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
+from histo_assets.studies.study import Study
 
 ROOM = "slides"
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    study = assets.study
 
     @assets.asset(
         ROOM,
         "tables",
         kinds={"slideio", "table"},
-        settings=[study.slides.deciding(), study.selection.min_slides],
+        reads=["slides.source", "slides.assume_mpp", "selection.min_slides"],
         ins={"selected_slides": assets.one("selected_slides")},
-        deps=["slide_files"],
+        sources={"slide_files": ()},
+        observed=lambda look, inputs, tissue: slides_of(inputs["selected_slides"], look),
         partitions=assets.partitions.tissues,
         pool="slide_io",
         checks={
@@ -30,7 +32,7 @@ def build(assets: StudyAssets) -> list[Any]:
         },
         blocking=["enough_sound_slides"],
     )
-    def raw_slides(context: dg.AssetExecutionContext, selected_slides: Table) -> dg.MaterializeResult:
+    def raw_slides(study: Study, context: dg.AssetExecutionContext, selected_slides: Table) -> dg.MaterializeResult:
         """Where each slide of a tissue is, fetched where need be, its size and digest; bad ones with the reason."""
         from histo_assets.core.figures.slides import image_grid, slide_sizes
         from histo_assets.core.slides.arrival import arrived_slides

@@ -8,20 +8,20 @@ from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
+from histo_assets.studies.study import Study
 
 ROOM = "tiles"
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    study = assets.study
 
     @assets.asset(
         ROOM,
         "folders",
         revision=2,
         kinds={"slideio", "polars"},
-        settings=[study.tiling, study.slides.max_lost_share, study.slides.max_upsampling, study.selection.min_slides],
+        reads=["tiling", "slides.max_lost_share", "slides.max_upsampling", "selection.min_slides"],
         ins={"raw_slides": assets.one("raw_slides")},
         partitions=assets.partitions.tissues,
         pool="slide_io",
@@ -31,9 +31,12 @@ def build(assets: StudyAssets) -> list[Any]:
         },
         blocking=["tissue_has_tiles"],
     )
-    def tiles(context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table) -> dg.MaterializeResult:
+    def tiles(
+        study: Study, context: dg.AssetExecutionContext, storage: StorageResource, raw_slides: Table
+    ) -> dg.MaterializeResult:
         """Balanced, quality-filtered JPEG tiles of one tissue: a shard a slide, an index, the funnel of rejections."""
         from histo_assets.core.figures.slides import tile_pictures
+        from histo_assets.core.slides.inspection import with_resolutions
         from histo_assets.core.tiling.pictures import contact_sheet
         from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
@@ -43,7 +46,7 @@ def build(assets: StudyAssets) -> list[Any]:
             raw_slides,
             storage.shard_root("tiles"),
             study.tiling,
-            study.slides,
+            with_resolutions(study.slides, raw_slides),
             tissue,
             workers=worker_count(study),
             progress=context.log.info,

@@ -1,8 +1,8 @@
 """The driver that brings a study up to date, room after room.
 
 Shared by the command line (`histo-assets materialize`) and the job `<study>_whole_study`. An asset
-job cannot span different partitions, so the driver launches one in-process run after another and
-looks at staleness again after each. A failed run costs what depends on it; other work goes on.
+job cannot span different partitions, so the driver launches one in-process run after another and asks
+the storage again after each what is due. A failed run costs what depends on it; other work goes on.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.definitions.observe import observe
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.loader import LoadingContextForTest
 
 from histo_assets.defs.progress import announce
+from histo_assets.defs.reconciling import reconcile
+from histo_assets.defs.reuse import FORCE
+from histo_assets.defs.rooms import study_assets
+from histo_assets.storage.io_managers import StorageResource
+from histo_assets.storage.layout import Artefact
+from histo_assets.storage.staleness import Reason, Staleness
 from histo_assets.studies.study import Study
 
 Say = Callable[[str], None]
@@ -40,11 +42,12 @@ class Work:
 
 @dataclass
 class Outcome:
-    """What the driver did: finished work, failures with their message, and what had to wait for them."""
+    """What the driver did: finished work, failures with their message, what had to wait for them, what was not had."""
 
     done: list[Work] = field(default_factory=list)
     failed: list[tuple[Work, str]] = field(default_factory=list)
     blocked: list[Work] = field(default_factory=list)
+    incomplete: list[tuple[Artefact, str]] = field(default_factory=list)
 
     @property
     def success(self) -> bool:
@@ -66,13 +69,22 @@ class StudyDriver:
     def __init__(self, definitions: dg.Definitions, study: Study, instance: dg.DagsterInstance) -> None:
         self.study = study
         self.instance = instance
-        self.sources = [asset for asset in definitions.assets or [] if isinstance(asset, dg.SourceAsset)]
+        self.assets = study_assets(study)
+        resource = (definitions.resources or {})["storage"]
+        assert isinstance(resource, StorageResource)
+        self.staleness: Staleness = self.assets.staleness(resource.storage)
         self.job = definitions.resolve_implicit_global_asset_job_def()
         self.graph = definitions.resolve_asset_graph()
 
     def observe_sources(self) -> None:
         """Look at the cohort's files anew, so that a changed file makes stale what was made from it."""
-        observe(self.sources, instance=self.instance, run_config=QUIET)
+        for name in self.assets.sources:
+            self.staleness.sources.look(name)
+
+    def settle(self) -> None:
+        """Adopt what version 0.1.0 made, and tell Dagster of what the storage holds and it does not know."""
+        self.staleness.adopt()
+        reconcile(self.assets, self.staleness.storage, self.instance)
 
     def stages(self, select: Sequence[str] | None = None) -> list[Stage]:
         """Return the stages of the study in order; `select` keeps the named assets (incoming slides apart)."""
@@ -101,20 +113,8 @@ class StudyDriver:
 
     def due(self, assets: Sequence[str], partition: str | None) -> dict[str, str]:
         """Return asset -> reason for those of `assets` that are missing, stale or failed a blocking check."""
-        resolver = CachingStaleStatusResolver(
-            self.instance, self.graph, loading_context=LoadingContextForTest(self.instance)
-        )
-        reasons: dict[str, str] = {}
-        for name in assets:
-            key = self._key(name)
-            status = resolver.get_status(key, partition)
-            if status == StaleStatus.MISSING:
-                reasons[name] = "missing"
-            elif status == StaleStatus.STALE:
-                reasons[name] = "; ".join(sorted({_sentence(c) for c in resolver.get_stale_causes(key, partition)}))
-            elif failed := self._failed_check(key, partition):
-                reasons[name] = f"its check {failed} failed"
-        return reasons
+        found = {name: self._reasons(name, partition) for name in assets}
+        return {name: "; ".join(map(str, reasons)) for name, reasons in found.items() if reasons}
 
     def plan(self, select: Sequence[str] | None = None, partition: str | None = None) -> list[Work]:
         """Return what is due now. What only turns stale by that work is not foreseen."""
@@ -139,16 +139,27 @@ class StudyDriver:
         """
         outcome = Outcome()
         self.observe_sources()
+        self.settle()
         stages = _up_to(self.stages(select), partition)
         for number, stage in enumerate(stages, 1):
             for key in _wanted(stage, partition):
                 self._finish(stage, key, f"[{number}/{len(stages)}]", outcome, say, force)
+        outcome.incomplete = [
+            (Artefact(name, key), reason.sentence)
+            for stage in stages
+            for key in _wanted(stage, partition)
+            for name in stage.assets
+            for reason in self._reasons(name, key)
+            if reason.kind == "incomplete"
+        ]
         return outcome
 
     def _finish(self, stage: Stage, key: str | None, label: str, outcome: Outcome, say: Say, force: bool) -> None:
         """Run what is due of one stage and partition, again where that made more of it stale."""
         for attempt in range(len(stage.assets) + 1):
             reasons = self.due(stage.assets, key)
+            for name in self._tried(stage.assets, key, outcome):
+                del reasons[name]
             if force and attempt == 0:
                 reasons = {name: reasons.get(name, "asked for") for name in stage.assets}
             if not reasons:
@@ -159,10 +170,13 @@ class StudyDriver:
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             announce(f"{label} {work}")
             started = time.monotonic()
-            problem, made = self._run(work)
+            problem, made = self._run(work, force)
             took = f"{time.monotonic() - started:.1f} s"
+            left = [n for n in free if n not in made or self._failed_check(n, key)]
+            if problem and left and not self.due(left, key):
+                say(f"{label} {work} was made by another run meanwhile, {took}: {problem}")
+                continue
             if problem:
-                left = [n for n in free if n not in made or self._failed_check(self._key(n), key)]
                 failed = Work(tuple(left), key, tuple(reasons[name] for name in left))
                 outcome.failed.append((failed, problem))
                 say(f"{label} {failed} failed after {took}: {problem}")
@@ -170,7 +184,7 @@ class StudyDriver:
             outcome.done.append(work)
             say(f"{label} {work} ({work.reasons[0]}) {took}")
 
-    def run(self, assets: Sequence[str], partition: str | None) -> dg.ExecuteInProcessResult:
+    def run(self, assets: Sequence[str], partition: str | None, force: bool = False) -> dg.ExecuteInProcessResult:
         """Run the named assets of one partition in this process; a failure is in the result, not raised."""
         return self.job.execute_in_process(
             asset_selection=[self._key(name) for name in assets],
@@ -178,12 +192,12 @@ class StudyDriver:
             instance=self.instance,
             run_config=LISTENED_TO,
             raise_on_error=False,
-            tags={"histo_assets/driver": "whole_study"},
+            tags={"histo_assets/driver": "whole_study", **({FORCE: "true"} if force else {})},
         )
 
-    def _run(self, work: Work) -> tuple[str | None, set[str]]:
+    def _run(self, work: Work, force: bool) -> tuple[str | None, set[str]]:
         """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
-        ran = self.run(work.assets, work.partition)
+        ran = self.run(work.assets, work.partition, force)
         made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
         return None if ran.success else failure_of(ran), made
 
@@ -214,19 +228,18 @@ class StudyDriver:
         definition = self.graph.get(self._key(name)).partitions_def
         return definition.get_partition_keys() if definition else ()
 
-    def _failed_check(self, key: dg.AssetKey, partition: str | None) -> str | None:
-        """Return the name of a blocking check whose last verdict on this partition was no."""
-        checks = [k for k in self.graph.get(key).check_keys if self.graph.get_check_spec(k).blocking]
-        if not checks:
-            return None
-        latest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            checks, partition_filter=PartitionKeyFilter(key=partition)
-        )
-        for check, record in latest.items():
-            evaluation = record.event.asset_check_evaluation if record.event else None
-            if evaluation is not None and not evaluation.passed:
-                return check.name
-        return None
+    def _reasons(self, name: str, partition: str | None) -> tuple[Reason, ...]:
+        return self.staleness.reasons(Artefact(name, partition))
+
+    def _failed_check(self, name: str, partition: str | None) -> bool:
+        """Return whether a blocking check said no of what is stored of this partition."""
+        return any(reason.kind == "check" for reason in self._reasons(name, partition))
+
+    def _tried(self, names: Sequence[str], key: str | None, outcome: Outcome) -> list[str]:
+        """Return those of `names` that were made before in this go and lack what could not be had."""
+        done = {name for work in outcome.done if work.partition == key for name in work.assets}
+        kinds = {name: {reason.kind for reason in self._reasons(name, key)} for name in names if name in done}
+        return [name for name, found in kinds.items() if found == {"incomplete"}]
 
     def _key(self, name: str) -> dg.AssetKey:
         return dg.AssetKey([self.study.name, name])
@@ -263,9 +276,3 @@ def _wanted(stage: Stage, partition: str | None) -> Iterator[str | None]:
     for key in stage.partitions:
         if partition is None or key is None or key == partition:
             yield key
-
-
-def _sentence(cause: object) -> str:
-    dependency = getattr(cause, "dependency", None)
-    where = f" {dependency.asset_key.path[-1]}" if dependency is not None else ""
-    return f"{getattr(cause, 'reason', 'stale')}{where}"

@@ -36,8 +36,10 @@ HANDLES = {
 """Class -> module of the handles that a folder may be read by where nobody names the class."""
 
 
-def write(format: str, value: Any, folder: Path) -> None:
+def write(format: str, value: Any, folder: Path, version: str | None = None) -> None:
     """Write `value` into the local folder `folder`, and read it back to see that nothing was lost.
+
+    `version` is its content digest, where that is known already.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def write(format: str, value: Any, folder: Path) -> None:
     else:
         _write_folder(value, folder)
         return  # a handle vouches for its own files
-    if content_digest(read(format, folder, type(value))) != content_digest(value):
+    if content_digest(read(format, folder, type(value))) != (version or content_digest(value)):
         raise StorageError(f"this {type(value).__name__} does not survive being stored as {format}")
 
 
@@ -75,7 +77,7 @@ def read(format: str, folder: Path, wanted: Any = Any) -> Any:
     if format == "json":
         return json.loads((folder / _JSON).read_text(encoding="utf-8"))
     if format == "folders":
-        return _handle_class(folder, wanted).read(folder / _FILES)
+        return handle_class(folder, wanted).read(folder / _FILES)
     raise StorageError(f"unknown format {format!r}, known are {', '.join(FORMATS)}")
 
 
@@ -159,7 +161,7 @@ def _write_folder(value: Any, folder: Path) -> None:
     (folder / _HANDLE).write_text(json.dumps({"handle": type(value).__name__}) + "\n")
 
 
-def _handle_class(folder: Path, wanted: Any) -> Any:
+def handle_class(folder: Path, wanted: Any = Any) -> Any:
     """Return the class that is asked for, else the one that wrote the folder."""
     if hasattr(wanted, "read"):
         return wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +22,28 @@ from dagster import (
     OutputContext,
 )
 
-from histo_assets.storage.layout import SHARDS, Artefact, StorageError, StudyStorage
+from histo_assets.storage.layout import SHARDS, Artefact, Pointer, Record, StorageError, StudyStorage
 from histo_assets.storage.provenance import Pointers, loads_of, note_load, refuse_stale
+from histo_assets.storage.shards import shards_of
+
+VERSION = "histo_assets/version"
+"""Metadata of a materialisation: the version folder that it stored."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an asset made, on its way into the storage: the value, its data version, and what the step knows of it."""
+
+    value: Any
+    data_version: str
+    record: Record = field(default_factory=Record)
+
+
+@dataclass(frozen=True)
+class Reused:
+    """Stands for a value that is stored already, as its pointer says."""
+
+    pointer: Pointer
 
 
 class ArtefactIOManager(ConfigurableIOManager):
@@ -33,27 +54,40 @@ class ArtefactIOManager(ConfigurableIOManager):
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Store one output, whole or not at all, with what its step loaded."""
+        storage = StudyStorage(self.root)
+        artefact = Artefact(context.asset_key.path[-1], _output_partition(context))
+        pointer = obj.pointer if isinstance(obj, Reused) else self._publish(context, storage, artefact, obj)
+        context.add_output_metadata(
+            {
+                "dagster/uri": storage.location(artefact, pointer),
+                "size_bytes": pointer.size,
+                VERSION: pointer.version,
+            }
+        )
+
+    def _publish(self, context: OutputContext, storage: StudyStorage, artefact: Artefact, obj: Any) -> Pointer:
         from histo_assets.storage import formats
         from histo_assets.storage.digests import content_digest
 
-        storage = StudyStorage(self.root)
-        artefact = Artefact(context.asset_key.path[-1], _output_partition(context))
+        made = obj if isinstance(obj, Made) else Made(obj, content_digest(obj))
+        record = made.record
+        if shards := shards_of(storage, made.value):
+            record = record.model_copy(update={"shards": shards})
         made_from = loads_of(context.step_context)
         made_from.pop(artefact.name, None)  # its own last version is no parent
         try:
-            version = content_digest(obj)
-            pointer = storage.publish(
+            return storage.publish(
                 artefact,
-                lambda folder: formats.write(self.format, obj, folder),
+                lambda folder: formats.write(self.format, made.value, folder, made.data_version),
                 format=self.format,
-                data_version=version,
+                data_version=made.data_version,
                 code_version=context.asset_spec.code_version,
                 made_from=made_from,
                 run_id=context.run_id,
+                record=record,
             )
         except StorageError as error:
             raise _naming(storage, artefact, error) from error
-        context.add_output_metadata({"dagster/uri": storage.location(artefact, pointer), "size_bytes": pointer.size})
 
     def load_input(self, context: InputContext) -> Any:
         """Return an upstream value: itself, or a dict by partition where the step asks for several."""

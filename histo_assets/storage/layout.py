@@ -7,16 +7,18 @@ small file that is written last. So whatever is killed, and whenever, the last g
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
@@ -26,12 +28,18 @@ from histo_assets.core.files import atomic_path, cache_root, is_remote, is_safe_
 POINTER = "current.json"
 UNPARTITIONED = "all"
 SHARDS = "shards"
+LOOKS = ".looks"
+_LOCK = ".lock"
 _VERSION = re.compile(r"\.?(\d{8}T\d{12})Z-[0-9a-f]{8}")
 _REMEMBERED = 20
 
 
 class StorageError(ValueError):
     """An artefact that cannot be written or read: the message names it and the way out."""
+
+
+class SupersededError(StorageError):
+    """An artefact made from parents that have since become something else; it replaces nothing made from those."""
 
 
 class MissingArtefactError(StorageError):
@@ -61,7 +69,47 @@ class Artefact:
         return self.asset if self.partition is None else f"{self.asset} [{self.partition}]"
 
 
-class Pointer(BaseModel):
+class Verdict(BaseModel):
+    """What a check found: whether it passed, whether it blocks what comes after, and the evidence in a sentence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    blocking: bool = False
+    evidence: str = ""
+    warning: bool = False
+
+
+class Record(BaseModel):
+    """What a step knows of the artefact that it made, besides its files: all that its staleness follows from.
+
+    Attributes
+    ----------
+    settings
+        Dotted name -> value of the settings that the asset read; None in pointers of version 0.1.0.
+    revision
+        That of the asset's code.
+    sources
+        Source -> part -> version of what was observed of files outside the storage.
+    checks
+        The verdicts of the asset's checks.
+    incomplete
+        What could not be had, such as a slide, with the reason; to be tried again at the next run.
+    shards
+        Files below the storage's shards that the artefact needs, and their sizes in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: dict[str, Any] | None = None
+    revision: int | None = None
+    sources: dict[str, dict[str, str]] = {}
+    checks: dict[str, Verdict] = {}
+    incomplete: dict[str, str] = {}
+    shards: dict[str, int] = {}
+
+
+class Pointer(Record):
     """The content of `current.json`: which version counts, and what it was made from.
 
     `files` maps each file to its size in bytes; `made_from` maps the name of each artefact that the
@@ -129,11 +177,39 @@ class StudyStorage:
             text = location.fs.cat_file(location.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return self._read_pointer(artefact, text)
+
+    def _read_pointer(self, artefact: Artefact, text: bytes) -> Pointer:
         try:
             return Pointer.model_validate_json(text)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
+            problem, location = error.errors()[0]["msg"], self.folder(artefact) / POINTER
             raise StorageError(f"{location} is no pointer ({problem}); {way_out(artefact)}") from None
+
+    def pointers(self, artefacts: Sequence[Artefact]) -> dict[Artefact, Pointer | StorageError | None]:
+        """Return the pointer of each artefact, None where it has not been made, or why it cannot be read."""
+        if not self.remote:
+            return {artefact: self._pointer_or_error(artefact) for artefact in artefacts}
+        paths = {artefact: (self.folder(artefact) / POINTER).path for artefact in artefacts}
+        texts = self.root.fs.cat(list(paths.values()), on_error="return") if paths else {}
+        texts = {path.rstrip("/"): text for path, text in texts.items()}
+        return {artefact: self._parsed(artefact, texts.get(path.rstrip("/"))) for artefact, path in paths.items()}
+
+    def _pointer_or_error(self, artefact: Artefact) -> Pointer | StorageError | None:
+        try:
+            return self.pointer(artefact)
+        except StorageError as error:
+            return error
+
+    def _parsed(self, artefact: Artefact, text: bytes | Exception | None) -> Pointer | StorageError | None:
+        if text is None or isinstance(text, FileNotFoundError | NotADirectoryError):
+            return None
+        if isinstance(text, Exception):
+            raise text
+        try:
+            return self._read_pointer(artefact, text)
+        except StorageError as error:
+            return error
 
     def require(self, artefact: Artefact) -> Pointer:
         """Return what counts as `artefact` now, or raise `missing`."""
@@ -156,6 +232,7 @@ class StudyStorage:
         code_version: str | None = None,
         made_from: Mapping[str, str] | None = None,
         run_id: str = "",
+        record: Record | None = None,
     ) -> Pointer:
         """Store a new version of `artefact`, whole or not at all, and return its pointer.
 
@@ -164,6 +241,11 @@ class StudyStorage:
         write
             Writes the files into the empty local folder that it is given. Whatever it raises leaves
             the version before in place.
+
+        Raises
+        ------
+        SupersededError
+            A parent has become something else meanwhile, and what counts now was made from that.
         """
         version = new_version()
         folder = self.folder(artefact)
@@ -173,22 +255,78 @@ class StudyStorage:
             if not files:
                 raise StorageError(f"{self.label(artefact)}: nothing was written")
             self._publish_files(building, folder / version, files)
-        before = self.pointer_or_none(artefact)
-        now = datetime.now(UTC)
-        superseded = {} if before is None else {**before.superseded, before.version: now}
-        pointer = Pointer(
-            version=version,
-            format=format,
-            files=files,
-            data_version=data_version,
-            code_version=code_version,
-            made_from=dict(made_from or {}),
-            run_id=run_id,
-            written_at=now,
-            superseded=dict(list(superseded.items())[-_REMEMBERED:]),
-        )
-        self._write_pointer(folder / POINTER, pointer)
+        with self._one_at_a_time():
+            before = self.pointer_or_none(artefact)
+            self._refuse_superseded(artefact, before, made_from or {})
+            now = datetime.now(UTC)
+            superseded = {} if before is None else {**before.superseded, before.version: now}
+            pointer = Pointer(
+                version=version,
+                format=format,
+                files=files,
+                data_version=data_version,
+                code_version=code_version,
+                made_from=dict(made_from or {}),
+                run_id=run_id,
+                written_at=now,
+                superseded=dict(list(superseded.items())[-_REMEMBERED:]),
+                **dict(record or Record()),
+            )
+            self._write_pointer(folder / POINTER, pointer)
         return pointer
+
+    def rewrite(self, artefact: Artefact, pointer: Pointer) -> None:
+        """Replace what the pointer of `artefact` says of the version that counts, unless another one counts now."""
+        with self._one_at_a_time():
+            now = self.pointer_or_none(artefact)
+            if now is not None and now.version == pointer.version:
+                self._write_pointer(self.folder(artefact) / POINTER, pointer)
+
+    def _refuse_superseded(self, artefact: Artefact, before: Pointer | None, made_from: Mapping[str, str]) -> None:
+        """Raise where `before` was made from the parents as they are now and what is to replace it was not."""
+        if before is None or not made_from:
+            return
+        now = {name: self.pointer_or_none(Artefact.named(name)) for name in {*made_from, *before.made_from}}
+        versions = {name: pointer.data_version for name, pointer in now.items() if pointer is not None}
+        changed = [name for name, version in made_from.items() if versions.get(name) != version]
+        current = all(versions.get(name) == version for name, version in before.made_from.items())
+        if changed and before.made_from and current:
+            parent = Artefact.named(sorted(changed)[0])
+            raise SupersededError(
+                f"{self.label(artefact)} was made from {parent} as it was before, and another run has made it from "
+                f"{parent} as it is now; that one stays, nothing is lost"
+            )
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Let one process of this machine write a pointer of the study at a time; an object store has no lock."""
+        if self.remote:
+            yield
+            return
+        with open(Path(self.root.path) / _LOCK, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def sizes(self, artefact: Artefact, version: str) -> dict[str, int]:
+        """Return the files that are stored of a version, and their sizes in bytes."""
+        return sizes_below(self.folder(artefact) / version)
+
+    def write_look(self, name: str, text: str) -> None:
+        """Store a small text beside the artefacts, whole or not at all."""
+        target = self.root / LOOKS / name
+        if self.remote:
+            target.fs.pipe_file(target.path, text.encode())
+            return
+        with atomic_path(target.path) as temporary:
+            temporary.write_text(text)
+
+    def read_look(self, name: str) -> str | None:
+        """Return what `write_look` stored, or None where there is none."""
+        target = self.root / LOOKS / name
+        try:
+            return str(target.fs.cat_file(target.path).decode())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def pointer_or_none(self, artefact: Artefact) -> Pointer | None:
         """Return the pointer of `artefact`, or None where there is none that can be read."""
@@ -288,6 +426,16 @@ def way_out(artefact: Artefact) -> str:
 
 def _sizes(folder: Path) -> dict[str, int]:
     return {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def sizes_below(folder: UPath) -> dict[str, int]:
+    """Return the files below `folder` (relative names) and their sizes in bytes; none where there is no folder."""
+    if not is_remote(folder):
+        return _sizes(Path(folder.path))
+    folder.fs.invalidate_cache()
+    start = len(folder.path.rstrip("/")) + 1
+    entries = folder.fs.find(folder.path, detail=True)
+    return {path[start:]: int(entry["size"]) for path, entry in entries.items()}
 
 
 def _damage(folder: Path, pointer: Pointer) -> str | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
@@ -20,6 +20,7 @@ from histo_assets.core.files import Settings
 from histo_assets.core.learning.settings import LearningSettings
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.projection.settings import ProjectionSettings
+from histo_assets.core.settings import INDIFFERENT, PLACE
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.demo.settings import SyntheticSettings
@@ -34,7 +35,7 @@ class StudyError(ValueError):
 class IncomingSettings(Settings):
     """The folder that is watched for new slides, relative like every other path of a study."""
 
-    folder: str = "incoming"
+    folder: Annotated[str, PLACE] = "incoming"
 
 
 class ResourceSettings(Settings):
@@ -44,8 +45,8 @@ class ResourceSettings(Settings):
     the cores, at most 4), `worker_megabytes` the memory that one of those that cut slides may allocate.
     """
 
-    workers: int | None = Field(default=None, ge=1)
-    worker_megabytes: int = Field(default=2000, ge=500)
+    workers: Annotated[int | None, INDIFFERENT] = Field(default=None, ge=1)
+    worker_megabytes: Annotated[int, INDIFFERENT] = Field(default=2000, ge=500)
 
 
 class Study(Settings):

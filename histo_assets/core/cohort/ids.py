@@ -97,13 +97,18 @@ def match_slide_files(slides: Sequence[str], files: Sequence[str], known: Collec
     CohortError
         Two files stand for one slide, or one file could stand for two slides of the cohort.
     """
+    named, cohort = files_by_name(files), {*slides, *known}
+    found = {slide: file_of_slide(slide, named, cohort) for slide in slides}
+    return {slide: file for slide, file in found.items() if file is not None}
+
+
+def files_by_name(files: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files of each id that a file can be named by."""
     named: dict[str, list[str]] = {}
     for file in sorted(set(files)):
         for name in _names(file):
             named.setdefault(name, []).append(file)
-    cohort = {*slides, *known}
-    found = {slide: _file_of(slide, named, cohort) for slide in slides}
-    return {slide: file for slide, file in found.items() if file is not None}
+    return named
 
 
 def _names(file: str) -> set[str]:
@@ -113,8 +118,14 @@ def _names(file: str) -> set[str]:
     return {safe_id(name) for name in names} - {""}
 
 
-def _file_of(slide: str, named: dict[str, list[str]], cohort: set[str]) -> str | None:
-    """Return the one file that stands for the slide, by its own name or by that of its sibling."""
+def file_of_slide(slide: str, named: dict[str, list[str]], cohort: set[str]) -> str | None:
+    """Return the one file of `files_by_name` that stands for the slide, by its own name or by that of its sibling.
+
+    Raises
+    ------
+    CohortError
+        As for `match_slide_files`, of which this is one slide.
+    """
     if _SIBLINGS.fullmatch(slide) is None:
         return _only(slide, named.get(slide, []))
     five, six = slide[:-1] + "5", slide[:-1] + "6"

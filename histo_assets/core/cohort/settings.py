@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import PLACE
 
 
 class TableColumns(Settings):
@@ -25,8 +26,8 @@ class CohortSettings(Settings):
     """
 
     reader: Literal["gtex", "table"]
-    manifest: str
-    rna_samples: str | None = None
+    manifest: Annotated[str, PLACE]
+    rna_samples: Annotated[str | None, PLACE] = None
     columns: TableColumns = TableColumns()
 
 

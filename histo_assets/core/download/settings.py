@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import string
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import INDIFFERENT, PLACE
 
 PLACEHOLDERS = ("slide", "donor", "tissue", "sample")
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -28,16 +29,16 @@ class SourceSettings(Settings):
     """
 
     kind: Literal["folder", "url", "idc"] = "folder"
-    url: str | None = None
+    url: Annotated[str | None, PLACE] = None
     suffix: str = ".svs"
-    listing: str | None = None
+    listing: Annotated[str | None, PLACE] = None
     collection: str = "gtex"
-    endpoint: str = "https://{bucket}.s3.amazonaws.com"
-    slide_index: str | None = None
-    keep: str = "all"
-    parallel: int = Field(default=2, ge=1, le=16)
-    attempts: int = Field(default=5, ge=1)
-    timeout_seconds: float = Field(default=60, gt=0)
+    endpoint: Annotated[str, PLACE] = "https://{bucket}.s3.amazonaws.com"
+    slide_index: Annotated[str | None, PLACE] = None
+    keep: Annotated[str, INDIFFERENT] = "all"
+    parallel: Annotated[int, INDIFFERENT] = Field(default=2, ge=1, le=16)
+    attempts: Annotated[int, INDIFFERENT] = Field(default=5, ge=1)
+    timeout_seconds: Annotated[float, INDIFFERENT] = Field(default=60, gt=0)
 
     @field_validator("url")
     @classmethod

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from histo_assets.core.expression.releases import RELEASES, release_in_name
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import PLACE
 
 NameRule = Literal["drop_dotted_and_repeated", "keep_first", "drop_dotted", "all"]
 Units = Literal["tpm", "fpkm", "counts", "log2", "log2_counts"]
@@ -44,12 +45,12 @@ class ExpressionSettings(Settings):
     `gene_lengths` is a table of gene and length in base pairs, or the GTF that the reads were counted on.
     """
 
-    file: str
+    file: Annotated[str, PLACE]
     release: Literal["gtex_v8", "gtex_v10"] | None = None
     format: Literal["gct", "csv", "tsv", "parquet", "h5ad"] | None = None
     units: Units = "tpm"
     samples_in: SamplesIn = "columns"
-    gene_lengths: str | None = None
+    gene_lengths: Annotated[str | None, PLACE] = None
     filter: GeneFilterSettings = GeneFilterSettings()
 
     @model_validator(mode="before")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ def build_training_set(
     tissues: Sequence[str],
     settings: LearningSettings,
     split_settings: SplitSettings,
+    orders: Mapping[tuple[Unit, int], int] | None = None,
 ) -> pl.DataFrame:
     """Return every tile with its label, its side of the split and its place in each epoch.
 
@@ -37,6 +38,8 @@ def build_training_set(
         Columns donor and side.
     tissues
         The study's tissues; a tissue's place in it is its label.
+    orders
+        For how many epochs each order is wanted; None means `settings.orders`.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def build_training_set(
     tiles = tiles.with_columns(
         label=pl.col("tissue").replace_strict(labels, return_dtype=pl.Int64),
     ).sort("label", "tile")
-    orders = settings.orders
+    orders = settings.orders if orders is None else orders
     sides = {unit: _sides(tiles, split, split_settings, unit) for unit, _ in orders}
     epochs = []
     for (unit, order), count in orders.items():

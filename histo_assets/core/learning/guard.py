@@ -7,6 +7,7 @@ what comes after them. So the model looks for itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from histo_assets.core.files import settings_digest
 from histo_assets.core.learning.errors import LearningError
@@ -32,6 +33,9 @@ def refuse_unfit_tiles(
         A tissue has tiles of fewer than `min_slides` slides, or all were cut under other settings
         than the study's.
     """
+    shared = settings_digest(tiling.without_overrides(), slides.max_lost_share)
+    before = settings_digest(tiling, slides.max_lost_share)  # as tile sets of version 0.1.0 were marked
+    tiles = {t: replace(s, parameters=shared) if s.parameters == before else s for t, s in tiles.items()}
     parameters = one_parameter_set(tiles, tissues)
     for tissue in tissues:
         found = tiles[tissue].index["slide"].n_unique()
@@ -40,7 +44,7 @@ def refuse_unfit_tiles(
                 f"the tiles of {tissue} failed their check: they are of {found} slides, and the study wants at least "
                 f"{min_slides}; add slides, lower `selection.min_slides`, or leave the tissue out"
             )
-    if parameters != settings_digest(tiling, slides.max_lost_share):
+    if parameters != shared:
         raise LearningError(
             "all tiles were cut under other settings than the study's; materialize the tiles of every tissue again"
         )

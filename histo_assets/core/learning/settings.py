@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from histo_assets.core.files import Settings
 from histo_assets.core.learning.registry import BACKBONES
+from histo_assets.core.settings import FILE_OR_NAME, INDIFFERENT, by_partition
 
 Unit = Literal["donor", "tile"] | None
 
@@ -43,7 +44,7 @@ class ExperimentSettings(Settings):
     """
 
     backbone: str
-    weights: str = "imagenet"
+    weights: Annotated[str, FILE_OR_NAME] = "imagenet"
     epochs: int = Field(default=5, ge=1)
     checkpoints: tuple[int, ...] = ()
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -79,7 +80,7 @@ class FrozenSettings(Settings):
     """
 
     backbone: str
-    weights: str = "published"
+    weights: Annotated[str, FILE_OR_NAME] = "published"
     revision: str | None = None
     seed: int = 0
 
@@ -98,11 +99,11 @@ class LearningSettings(Settings):
     touches the network for weights (`histo-assets fetch-weights` fills the cache before).
     """
 
-    experiments: dict[str, ExperimentSettings] = Field(default_factory=dict)
+    experiments: Annotated[dict[str, ExperimentSettings], by_partition("experiment")] = Field(default_factory=dict)
     studied: str = ""
     frozen: FrozenSettings | None = None
-    commercial: bool = False
-    offline: bool = False
+    commercial: Annotated[bool, INDIFFERENT] = False
+    offline: Annotated[bool, INDIFFERENT] = False
     selected: str | None = None
     input_px: int = Field(default=224, ge=32)
     batch_size: int = Field(default=32, ge=1)
@@ -110,7 +111,7 @@ class LearningSettings(Settings):
     class_weights: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=1, ge=1)
-    workers: int = Field(default=0, ge=0, le=32)
+    workers: Annotated[int, INDIFFERENT] = Field(default=0, ge=0, le=32)
     seed: int = 0
     look_alikes: tuple[tuple[str, ...], ...] = ()
 

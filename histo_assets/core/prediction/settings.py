@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import by_partition
 
 
 class RidgeSettings(Settings):
@@ -34,7 +35,7 @@ class PredictionSettings(Settings):
     sides. `clusters` None: as many as tissues.
     """
 
-    regressors: dict[str, RidgeSettings | BoostingSettings] = Field(
+    regressors: Annotated[dict[str, RidgeSettings | BoostingSettings], by_partition("regressor")] = Field(
         default={"ridge": RidgeSettings(), "lightgbm": BoostingSettings()}
     )
     covariates: tuple[str, ...] = ()

@@ -67,6 +67,13 @@ def incoming_record(folder: str, slide: str, settings: SlideSettings) -> dict[st
     return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
 
 
+def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSettings:
+    """Return `settings` that assume of every inspected slide the resolution that was found or assumed then."""
+    known = slides.dropna(subset=["mpp"])
+    assumed = dict(zip(known["slide"], known["mpp"].astype(float), strict=True))
+    return settings.model_copy(update={"assume_mpp": assumed})
+
+
 def thumbnails(slides: pd.DataFrame, settings: SlideSettings, max_px: int, most: int) -> dict[str, bytes]:
     """Return the first `most` sound slides as JPEGs, their longer side `max_px`, by slide.
 

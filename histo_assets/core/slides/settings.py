@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 from pydantic import Field
 
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import PLACE
 
 
 class SlideSettings(Settings):
@@ -21,13 +22,8 @@ class SlideSettings(Settings):
     the tiles are cut.
     """
 
-    folder: str = "slides"
+    folder: Annotated[str, PLACE] = "slides"
     source: SourceSettings = SourceSettings()
     assume_mpp: float | dict[str, float] | None = None
     max_lost_share: float = Field(default=0.05, ge=0, le=1)
     max_upsampling: float = Field(default=1.3, ge=1)
-
-    def deciding(self) -> dict[str, Any]:
-        """Return what decides the outcome: how slides are fetched and how long they are kept does not."""
-        how = {"keep", "parallel", "attempts", "timeout_seconds"}
-        return {**self.model_dump(mode="json"), "source": self.source.model_dump(mode="json", exclude=how)}

@@ -53,7 +53,7 @@ def tile_set_of(
         index=index,
         funnel=_funnel(whole, counts, settings),
         tissue=tissue,
-        parameters=settings_digest(settings, slide_settings.max_lost_share),
+        parameters=settings_digest(settings.without_overrides(), slide_settings.max_lost_share),
         shard_root=str(shard_root),
         quarantined={slide: reason for slide, reason in reasons.items() if reason},
         complete=len(index) >= wanted,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from histo_assets.core.files import Settings
+from histo_assets.core.settings import by_partition
 
 
 class QualitySettings(Settings):
@@ -24,7 +27,7 @@ class QualitySettings(Settings):
     min_channel_sd: float = 5.0
     min_sharpness: float = 20.0
     max_pen_share: float = 0.01
-    per_tissue: dict[str, dict[str, float]] = Field(default_factory=dict)
+    per_tissue: Annotated[dict[str, dict[str, float]], by_partition("tissue")] = Field(default_factory=dict)
 
     @field_validator("per_tissue")
     @classmethod
@@ -59,3 +62,7 @@ class TilingSettings(Settings):
     jpeg_quality: int = Field(default=90, ge=50, le=100)
     quality: QualitySettings = QualitySettings()
     seed: int = 0
+
+    def without_overrides(self) -> TilingSettings:
+        """Return the settings that all tissues share: without the thresholds of single ones."""
+        return self.model_copy(update={"quality": self.quality.model_copy(update={"per_tissue": {}})})

@@ -88,6 +88,12 @@ class TileSet:
         """Return the JPEG of every row of `rows`, which are rows of the index."""
         return TileReader([self]).read(rows)
 
+    def shards(self, root: str) -> dict[str, int]:
+        """Return the shards that the index names, relative to `root` (which holds `shard_root`), with their bytes."""
+        sizes = ShardStore(self.shard_root, self.tissue).names()
+        folder = f"{self.shard_root.rstrip('/').rsplit('/', 1)[-1]}/{self.tissue}"
+        return {f"{folder}/{name}": sizes.get(name, 0) for name in sorted(set(self.index["shard"]))}
+
     def rejected_examples(self) -> dict[str, bytes]:
         """Return small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`."""
         return dict(self.rejected)

@@ -1,0 +1,63 @@
+"""What a run does where its artefact is fresh already: nothing, and it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from histo_assets.defs.metadata import within_budget
+from histo_assets.storage.io_managers import VERSION, Reused
+from histo_assets.storage.layout import Artefact, Pointer, StudyStorage
+
+FORCE = "histo_assets/force"
+"""Tag of a run that makes again what is fresh: `histo_assets/force: true`."""
+
+
+def is_forced(context: dg.AssetExecutionContext) -> bool:
+    """Return whether the run is to make again what is fresh."""
+    return context.run.tags.get(FORCE, "").lower() == "true"
+
+
+def reused(context: dg.AssetExecutionContext, storage: StudyStorage, artefact: Artefact) -> dg.MaterializeResult:
+    """Return the materialisation of what is stored already, with the checks' verdicts as they stand."""
+    pointer = storage.require(artefact)
+    sentence = (
+        f"{artefact} is fresh: made {pointer.written_at:%Y-%m-%d %H:%M} UTC by run {pointer.run_id[:8] or 'unknown'}, "
+        f"re-used. Tag the run {FORCE}: true to make it again"
+    )
+    context.log.info(sentence)
+    return dg.MaterializeResult(
+        value=Reused(pointer),
+        metadata={**_metadata_before(context, artefact, pointer), "re_used": sentence},
+        check_results=verdicts(context.assets_def, pointer),
+        data_version=dg.DataVersion(pointer.data_version),
+    )
+
+
+def verdicts(asset: dg.AssetsDefinition, pointer: Pointer) -> list[dg.AssetCheckResult]:
+    """Return a result for every check of the asset, as its pointer recorded them."""
+    results = []
+    for spec in asset.check_specs:
+        stored = pointer.checks.get(spec.name)
+        results.append(
+            dg.AssetCheckResult(
+                check_name=spec.name,
+                passed=stored is None or stored.passed,
+                severity=dg.AssetCheckSeverity.WARN if stored and stored.warning else dg.AssetCheckSeverity.ERROR,
+                metadata={"found": stored.evidence if stored else "passed when it was made by version 0.1.0"},
+            )
+        )
+    return results
+
+
+def _metadata_before(context: dg.AssetExecutionContext, artefact: Artefact, pointer: Pointer) -> dict[str, Any]:
+    """Return what the asset showed when this version was made, so that its page goes on showing it."""
+    partitions = [artefact.partition] if artefact.partition else None
+    filters = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partitions)
+    for record in context.instance.fetch_materializations(filters, limit=1).records:
+        event = record.asset_materialization
+        if event is not None and event.metadata.get(VERSION) == dg.MetadataValue.text(pointer.version):
+            ours = ("dagster/uri", "size_bytes", VERSION, "re_used")
+            return within_budget({name: value for name, value in event.metadata.items() if name not in ours})
+    return {}
