@@ -121,7 +121,7 @@ class Staleness:
         for artefact, need in self.needs.items():
             own = self._reasons(need, pointers)
             waits_for = tuple(p for p in need.parents if p in standing and standing[p].state != "fresh")
-            standing[artefact] = Status(artefact, _state(own, waits_for), own, waits_for, pointers(artefact))
+            standing[artefact] = Status(artefact, _state(own, waits_for), own, waits_for, pointers.readable(artefact))
         return list(standing.values())
 
     def adopt(self) -> list[Artefact]:
@@ -218,6 +218,13 @@ class _Pointers:
             raise pointer
         return pointer
 
+    def readable(self, artefact: Artefact) -> Pointer | None:
+        """Return the pointer of `artefact`, None where there is none that can be read."""
+        try:
+            return self(artefact)
+        except StorageError:
+            return None
+
     def read(self, artefacts: Iterable[Artefact]) -> None:
         """Read the pointers of `artefacts`, those of an object store side by side."""
         self._read.update(self._storage.pointers(list(artefacts)))
@@ -263,10 +270,7 @@ def _changed_parents(need: Need, pointer: Pointer, pointers: _Pointers) -> Itera
 
 def _version(pointers: _Pointers, artefact: Artefact) -> str | None:
     """Return the data version of `artefact`; None where it is missing, which is its own reason and no other's."""
-    try:
-        pointer = pointers(artefact)
-    except StorageError:
-        return None
+    pointer = pointers.readable(artefact)
     return None if pointer is None else pointer.data_version
 
 

@@ -20,6 +20,7 @@ from histo_assets.storage.layout import (
     Pointer,
     StorageError,
     StudyStorage,
+    SupersededError,
     version_time,
 )
 
@@ -228,3 +229,24 @@ def test_the_pointer_is_plain_json(local_storage: StudyStorage) -> None:
     content = json.loads((Path(local_storage.folder(TILES).path) / POINTER).read_text())
     assert content["made_from"] == {"raw_slides/liver": "abc"}
     assert content["data_version"] == "one"
+
+
+def test_what_was_made_from_a_superseded_parent_replaces_nothing_made_from_the_current(storage: StudyStorage) -> None:
+    """Two runs: the slower one loaded the parent before it changed, and ends after the faster one."""
+    raw = Artefact("raw_slides", "liver")
+    publish(storage, "old", raw)
+    publish(storage, "new", raw)
+    faster = publish(storage, "from new", made_from={raw.name: "new"})
+    with pytest.raises(SupersededError, match=r"tiles \[liver\] was made from raw_slides \[liver\] as it was before"):
+        publish(storage, "from old", made_from={raw.name: "old"})
+    assert storage.require(TILES) == faster
+    assert read(storage) == "from new"
+
+
+def test_what_was_made_from_a_superseded_parent_replaces_what_is_as_old(storage: StudyStorage) -> None:
+    raw = Artefact("raw_slides", "liver")
+    publish(storage, "old", raw)
+    publish(storage, "first", made_from={raw.name: "old"})
+    publish(storage, "new", raw)
+    publish(storage, "second", made_from={raw.name: "old"})
+    assert read(storage) == "second"
