@@ -124,7 +124,7 @@ def _slides(study: Study) -> Source:
         ]
         return found if _older(files, written_at) else None
 
-    return Source(look, concerning, seen_before)
+    return Source(look, _place(str(folder)), concerning, seen_before)
 
 
 def _listing(study: Study) -> dict[str, str]:
@@ -161,7 +161,7 @@ def _files(paths: Mapping[str, str]) -> Source:
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         return look() if _older([Path(path) for path in paths.values()], written_at) else None
 
-    return Source(look, seen_before=seen_before)
+    return Source(look, _place(*paths.values()), seen_before=seen_before)
 
 
 def _expression(study: Study) -> Source:
@@ -179,7 +179,7 @@ def _expression(study: Study) -> Source:
         files = [*([] if released else [path]), *([study.resolve(lengths)] if lengths else [])]
         return look() if _older([Path(file) for file in files], written_at) else None
 
-    return Source(look, seen_before=seen_before)
+    return Source(look, _place(path, str(lengths)), seen_before=seen_before)
 
 
 def _incoming(study: Study) -> Source:
@@ -195,7 +195,14 @@ def _incoming(study: Study) -> Source:
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         return {str(artefact.partition): incoming_version(str(artefact.partition), look())}
 
-    return Source(look, concerning, seen_before)
+    return Source(look, _place(str(folder)), concerning, seen_before)
+
+
+def _place(*paths: str) -> str:
+    """Return what identifies some places; a digest, since an address may hold a secret."""
+    from histo_assets.core.files import settings_digest
+
+    return settings_digest(list(paths))
 
 
 def incoming_version(slide: str, look: Parts) -> str:

@@ -35,6 +35,8 @@ class Source:
     ----------
     look
         Returns everything that is there now.
+    place
+        What identifies where it is looked for: a study that names another file has another look.
     concerning
         Returns, of a look, the parts that an artefact was made of (as its pointer recorded them) as they are now.
     seen_before
@@ -43,6 +45,7 @@ class Source:
     """
 
     look: Callable[[], Parts]
+    place: str = ""
     concerning: Callable[[Parts, Parts], Parts] = as_it_is
     seen_before: Callable[[StudyStorage, Artefact, datetime], Parts | None] = unknown
 
@@ -72,8 +75,8 @@ class Sources:
         """Return the source as it is now, and store the look."""
         parts = dict(self._sources[name].look())
         look = Look(datetime.now(UTC), parts)
-        text = json.dumps({"observed_at": look.observed_at.isoformat(), "parts": parts}, indent=1, sort_keys=True)
-        self._storage.write_look(f"{name}.json", text)
+        content = {"observed_at": look.observed_at.isoformat(), "place": self._sources[name].place, "parts": parts}
+        self._storage.write_look(f"{name}.json", json.dumps(content, indent=1, sort_keys=True))
         self._looks[name] = look
         return look
 
@@ -103,6 +106,8 @@ class Sources:
         try:
             text = self._storage.read_look(f"{name}.json")
             content = json.loads(text) if text else None
-            return content and Look(datetime.fromisoformat(content["observed_at"]), dict(content["parts"]))
+            if content is None or content["place"] != self._sources[name].place:
+                return None
+            return Look(datetime.fromisoformat(content["observed_at"]), dict(content["parts"]))
         except (ValueError, KeyError, TypeError):
             return None  # a look that cannot be read is taken anew

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dagster._core.definitions.observe import observe
 
-from histo_assets.definitions import build_definitions
+from histo_assets.defs.sources import study_sources
 from histo_assets.studies.study import Study, load_study
 from histo_assets_tests.conftest import FinishedStudy
 
@@ -58,16 +57,27 @@ def test_a_swapped_tissue_is_missing_and_what_reads_all_is_stale(tiny: FinishedS
     assert "training_set" in found
 
 
-def test_another_threshold_of_the_projection_touches_only_projections(tiny: FinishedStudy) -> None:
+def test_another_threshold_of_the_projection_touches_only_projections_and_what_is_made_from_them(
+    tiny: FinishedStudy,
+) -> None:
     study = edited(tiny.study, projection=tiny.study.projection.model_copy(update={"min_dist": 0.3}))
-    assert set(due(tiny, study)) == {
+    projections = {
         "expression_projection",
         "tile_projection",
         "slide_projection",
         "epoch_projection",
         "joint_projection",
+    }
+    assert set(due(tiny, study)) == projections
+    statuses = tiny.driver(study).staleness.statuses()
+    assert {status.artefact.asset for status in statuses if status.state != "fresh"} == {
+        *projections,
+        "expression_clusters",
+        "cluster_expression",
         "study_report",
     }
+    reasons = {str(reason) for status in statuses for reason in status.reasons}
+    assert reasons == {"projection.min_dist 0.1 -> 0.3"}
 
 
 def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: FinishedStudy, tmp_path: Path) -> None:
@@ -89,10 +99,8 @@ def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: Finish
 
 
 def observed_expression(study: Study) -> dict[str, str]:
-    """Return what observing the study's expression file notes."""
-    source = next(a for a in build_definitions(study).assets if a.key.path[-1] == "expression_file")
-    event = observe([source]).asset_observations_for_node("__".join(source.key.path))[0]
-    return {name: str(value.value) for name, value in event.metadata.items()}
+    """Return what a look at the study's expression file notes."""
+    return dict(study_sources(study)["expression_file"].look())
 
 
 def test_a_releases_file_goes_by_the_release_and_gene_lengths_are_seen(tmp_path: Path) -> None:
@@ -106,7 +114,37 @@ def test_a_releases_file_goes_by_the_release_and_gene_lengths_are_seen(tmp_path:
     before = observed_expression(load_study(tmp_path / "lab.yaml"))
     lengths.write_text("gene,length\nG,1000\n")
     after = observed_expression(load_study(tmp_path / "lab.yaml"))
-    assert before["a.csv"] == after["a.csv"] == before["gene lengths"] == "missing" != after["gene lengths"]
+    assert before["expression file"] == after["expression file"] == "missing"
+    assert before["gene lengths"] == "missing" != after["gene lengths"]
+
+
+def test_one_slide_file_less_and_again_makes_its_tissue_due_alone(tiny: FinishedStudy) -> None:
+    table = tiny.load("raw_slides", "liver")
+    folder = Path(tiny.study.resolve(tiny.study.slides.folder))
+    slide = folder / Path(table["path"].iloc[0]).name
+    away = slide.with_name(f".{slide.name}")
+    slide.rename(away)
+    try:
+        tiny.driver().observe_sources()
+        assert due(tiny) == {"raw_slides": {"liver"}}
+    finally:
+        away.rename(slide)
+    tiny.driver().observe_sources()
+    assert due(tiny) == {}
+
+
+def test_a_changed_table_is_due_once_somebody_looked(tiny: FinishedStudy) -> None:
+    manifest = tiny.cohort / "portal.csv"
+    before = manifest.read_bytes()
+    manifest.write_bytes(before + b"\n")
+    try:
+        assert due(tiny) == {}
+        tiny.driver().staleness.sources.look("cohort_tables")
+        assert due(tiny) == {"slide_manifest": {None}}
+    finally:
+        manifest.write_bytes(before)
+    tiny.driver().observe_sources()
+    assert due(tiny) == {}
 
 
 def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -> None:

@@ -236,6 +236,23 @@ def test_a_file_is_seen_to_change_at_the_next_look_and_not_before(
     assert sentences(staleness(*wanted), MANIFEST) == ["manifest is gone", "samples has come"]
 
 
+def test_a_study_that_names_another_file_has_another_look(storage: StudyStorage, files: Files) -> None:
+    wanted = needs(["heart"])
+    finish(storage, wanted)
+    assert states(Staleness(storage, wanted, {"tables": Source(files.look, "here")}))["slide_manifest"] == "fresh"
+    other = Files(manifest="m9")
+    found = Staleness(storage, wanted, {"tables": Source(other.look, "there")})
+    assert sentences(found, MANIFEST) == ["manifest changed"]
+
+
+def test_a_look_that_cannot_be_read_is_taken_anew(storage: StudyStorage, files: Files) -> None:
+    wanted = needs(["heart"])
+    finish(storage, wanted)
+    storage.write_look("tables.json", "{")
+    assert states(Staleness(storage, wanted, {"tables": Source(files.look)}))["slide_manifest"] == "fresh"
+    assert files.looks == 1
+
+
 def test_only_the_parts_that_are_read_count(
     storage: StudyStorage, staleness: Callable[..., Staleness], files: Files
 ) -> None:

@@ -1,0 +1,139 @@
+"""Dagster's history follows the storage, and fresh work is used again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from histo_assets.defs.reconciling import reconcile
+from histo_assets.defs.reuse import FORCE
+from histo_assets.defs.whole_study import StudyDriver
+from histo_assets.storage.layout import Artefact
+from histo_assets_tests.conftest import FinishedStudy
+
+pytestmark = pytest.mark.study
+
+
+@pytest.fixture
+def empty_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def copied(tiny: FinishedStudy, tmp_path: Path, empty_instance: dg.DagsterInstance) -> FinishedStudy:
+    """Return the finished study with a copy of its storage, and an instance that knows nothing of it."""
+    shutil.copytree(tiny.folder / "data", tmp_path / "study" / "data")
+    return FinishedStudy(tiny.study, tmp_path / "study", empty_instance, tiny.outcome, [])
+
+
+def not_fresh(driver: StudyDriver, instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Return what Dagster itself does not take for fresh, with its reasons; the oracle is Dagster's own resolver."""
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+    from dagster._core.loader import LoadingContextForTest
+
+    resolver = CachingStaleStatusResolver(instance, driver.graph, loading_context=LoadingContextForTest(instance))
+    found = {}
+    for stage in driver.stages():
+        for name in stage.assets:
+            for key in stage.partitions:
+                asset = driver.assets.key(name)
+                if resolver.get_status(asset, key) != StaleStatus.FRESH:
+                    found[f"{name} {key}"] = [cause.reason for cause in resolver.get_stale_causes(asset, key)]
+    return found
+
+
+def test_an_instance_that_knows_nothing_is_told_of_everything_and_takes_it_for_fresh(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    done = reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    assert len(done.told) == len(driver.staleness.needs)
+    assert done.lost == []
+    assert not_fresh(driver, copied.instance) == {}
+
+
+def test_the_second_time_there_is_nothing_to_tell(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    assert reconcile(driver.assets, driver.staleness.storage, copied.instance).told == []
+
+
+def test_a_dry_run_tells_nothing(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    done = reconcile(driver.assets, driver.staleness.storage, copied.instance, dry_run=True)
+    assert done.told
+    assert copied.instance.get_latest_materialization_event(driver.assets.key("slide_manifest")) is None
+
+
+def test_the_verdicts_of_checks_are_told_too(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    records = copied.instance.fetch_materializations(driver.assets.key("tiles"), limit=10).records
+    assert {record.partition_key for record in records} == set(copied.study.selection.tissues)
+    pointer = driver.staleness.storage.require(Artefact("tiles", "liver"))
+    assert set(pointer.checks) == {"tissue_has_tiles", "tiles_are_balanced"}
+    assert pointer.checks["tissue_has_tiles"].blocking
+    latest = copied.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(driver.assets.key("tiles"), "tissue_has_tiles")]
+    )
+    [record] = latest.values()
+    assert record.event is not None and record.event.asset_check_evaluation is not None
+    assert record.event.asset_check_evaluation.passed
+
+
+def test_what_the_storage_lost_is_reported_and_due(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    shutil.rmtree(copied.folder / "data" / "tiny" / "tiles" / "liver")
+    lost = Artefact("tiles", "liver")
+    assert reconcile(driver.assets, driver.staleness.storage, copied.instance).lost == [lost]
+    assert driver.due(["tiles"], "liver") == {"tiles": "missing"}
+
+
+def test_a_lost_instance_costs_no_work(copied: FinishedStudy) -> None:
+    outcome = copied.driver().bring_up_to_date(lambda line: None)
+    assert (outcome.done, outcome.failed, outcome.blocked) == ([], [], [])
+    assert copied.instance.get_runs_count() == 0
+
+
+def run_partition(copied: FinishedStudy, tags: dict[str, str]) -> tuple[dg.ExecuteInProcessResult, str]:
+    """Run the tiles of one tissue as a backfill does; return what came of it and the version that counts then."""
+    driver = copied.driver()
+    ran = driver.job.execute_in_process(
+        asset_selection=[driver.assets.key("tiles")], partition_key="liver", instance=copied.instance, tags=tags
+    )
+    pointer = copied.folder / "data" / "tiny" / "tiles" / "liver" / "current.json"
+    return ran, str(json.loads(pointer.read_text())["version"])
+
+
+def test_a_run_of_a_fresh_partition_uses_what_is_there_and_says_so(copied: FinishedStudy) -> None:
+    before = copied.driver().staleness.storage.require(Artefact("tiles", "liver"))
+    ran, version = run_partition(copied, {})
+    assert ran.success
+    assert version == before.version
+    [event] = ran.get_asset_materialization_events()
+    sentence = str(event.materialization.metadata["re_used"].value)
+    assert sentence.startswith("tiles [liver] is fresh: made ")
+    assert event.materialization.tags["dagster/data_version"] == before.data_version
+    assert {evaluation.check_name for evaluation in ran.get_asset_check_evaluations()} == set(before.checks)
+
+
+def test_a_run_that_is_forced_makes_it_again(copied: FinishedStudy) -> None:
+    before = copied.driver().staleness.storage.require(Artefact("tiles", "liver"))
+    ran, version = run_partition(copied, {FORCE: "true"})
+    assert ran.success
+    assert version != before.version
+    now = copied.driver().staleness.storage.require(Artefact("tiles", "liver"))
+    assert now.data_version == before.data_version
+
+
+def test_what_a_finished_partition_showed_is_shown_again_when_it_is_re_used(copied: FinishedStudy) -> None:
+    run_partition(copied, {FORCE: "true"})
+    ran, _ = run_partition(copied, {})
+    [event] = ran.get_asset_materialization_events()
+    assert "preview" in event.materialization.metadata

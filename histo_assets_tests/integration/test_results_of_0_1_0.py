@@ -1,0 +1,115 @@
+"""Results of version 0.1.0 are adopted: nothing of them is made again, and a change still makes stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from histo_assets.definitions import build_definitions
+from histo_assets.defs.whole_study import StudyDriver
+from histo_assets.demo.cohort import write_cohort
+from histo_assets.storage.io_managers import StorageResource
+from histo_assets.studies.study import Study, load_study
+
+DATA = Path(__file__).parents[1] / "data"
+LONG_AGO = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the study's file, its cohort (older than the results) and the results."""
+    folder = tmp_path_factory.mktemp("version_0_1_0")
+    shutil.copy(DATA / "results-0.1.0.yaml", folder / "stored.yaml")
+    synthetic = load_study("tiny").synthetic
+    assert synthetic is not None
+    write_cohort(synthetic, folder / "cohort")
+    for path in (folder / "cohort").rglob("*"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    with tarfile.open(DATA / "results-0.1.0.tar.xz") as archive:
+        archive.extractall(folder / "results", filter="data")
+    return folder
+
+
+@pytest.fixture
+def study(folder: Path) -> Study:
+    return load_study(folder / "stored.yaml")
+
+
+@pytest.fixture
+def driver(folder: Path, study: Study, tmp_path: Path) -> Iterator[StudyDriver]:
+    """Yield a driver over a copy of the results, in an instance that knows nothing of them."""
+    shutil.copytree(folder / "results", tmp_path / "results")
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        yield StudyDriver(build_definitions(study, str(tmp_path / "results")), study, instance)
+
+
+def versions(results: Path) -> dict[str, str]:
+    found = sorted(results.glob("*/*/*/current.json"))
+    return {str(path.parent.relative_to(results)): json.loads(path.read_text())["version"] for path in found}
+
+
+def test_nothing_is_made_again(driver: StudyDriver, tmp_path: Path) -> None:
+    before = versions(tmp_path / "results")
+    assert len(before) == 32
+    assert driver.plan() == []
+    said: list[str] = []
+    outcome = driver.bring_up_to_date(said.append)
+    assert (outcome.done, outcome.failed, said) == ([], [], [])
+    assert versions(tmp_path / "results") == before
+    assert all(status.state == "fresh" for status in driver.staleness.statuses())
+    assert all(status.pointer and status.pointer.settings is not None for status in driver.staleness.statuses())
+
+
+def test_dagster_is_told_of_all_of_it(driver: StudyDriver) -> None:
+    driver.bring_up_to_date(lambda line: None)
+    known = driver.instance.get_materialized_partitions(dg.AssetKey(["stored", "tiles"]))
+    assert known == {"brain_cortex", "liver"}
+    assert driver.instance.get_latest_materialization_event(dg.AssetKey(["stored", "study_report"])) is not None
+
+
+def test_its_tables_tiles_and_matrices_are_read(driver: StudyDriver, tmp_path: Path) -> None:
+    resource = StorageResource(root=str(tmp_path / "results" / "stored"))
+    tiles: Any = resource.load("tiles", "liver")
+    assert len(tiles.jpeg_bytes(tiles.index)) == len(tiles.index) > 0
+    assert resource.load("expression_matrix").n_obs > 0
+    assert set(resource.load("raw_slides", "liver")["tissue"]) == {"liver"}
+    assert resource.load("gene_regressors", "ridge").figures["gene"].is_unique
+
+
+def test_a_lost_shard_of_it_is_noticed_once_it_is_adopted(driver: StudyDriver, tmp_path: Path) -> None:
+    driver.bring_up_to_date(lambda line: None)
+    shard = next((tmp_path / "results" / "stored" / "shards" / "tiles" / "liver").glob("*.tar"))
+    shard.unlink()
+    assert list(driver.due(["tiles"], "liver")) == ["tiles"]
+
+
+def test_a_changed_setting_makes_stale_what_reads_it(study: Study, folder: Path, tmp_path: Path) -> None:
+    edited = study.model_copy(update={"tiling": study.tiling.model_copy(update={"tile_px": 72})})
+    edited._base = study._base
+    shutil.copytree(folder / "results", tmp_path / "results")
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        driver = StudyDriver(build_definitions(edited, str(tmp_path / "results")), edited, instance)
+        assert {asset for work in driver.plan() for asset in work.assets} == {"tiles"}
+        states = {str(status.artefact): status.state for status in driver.staleness.statuses()}
+    assert states["training_set"] == states["study_report"] == "stale"
+    assert states["raw_slides [liver]"] == states["expression_projection"] == "fresh"
+
+
+def test_a_slide_that_changed_since_makes_its_tissue_stale(driver: StudyDriver, study: Study, folder: Path) -> None:
+    selected = driver.staleness.storage  # the results are a copy, the cohort is shared: put it back
+    table = StorageResource(root=str(selected.root)).load("raw_slides", "liver")
+    slide = folder / "cohort" / "slides" / Path(table["path"].iloc[0]).name
+    os.utime(slide)
+    try:
+        assert driver.due(["raw_slides"], "liver")
+        assert not driver.due(["raw_slides"], "brain_cortex")
+    finally:
+        os.utime(slide, (LONG_AGO, LONG_AGO))
