@@ -103,8 +103,16 @@ class StudyAssets:
         return sorted(keys)
 
 
-def result(value: Any, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
-    """Return a materialisation whose data version is the digest of its content."""
+def result(
+    value: Any,
+    metadata: Mapping[str, Any],
+    checks: Sequence[dg.AssetCheckResult] = (),
+    incomplete: Mapping[str, str] | None = None,
+) -> dg.MaterializeResult:
+    """Return a materialisation whose data version is the digest of its content.
+
+    `incomplete` gives, by name, why something could not be had this time: the next run tries again.
+    """
     return dg.MaterializeResult(
         value=value, metadata=within_budget(metadata), check_results=list(checks), data_version=data_version(value)
     )

@@ -42,5 +42,5 @@ def refuse_unfit_tiles(
             )
     if parameters != settings_digest(tiling, slides.max_lost_share):
         raise LearningError(
-            "all tiles were cut under other settings than the study's; materialize the tiles of every tissue again"
+            "all tiles were cut under other settings than the study's; run `histo-assets materialize --select tiles`"
         )
