@@ -142,7 +142,7 @@ def shards_in_use(study: Study) -> tuple[set[str], dict[str, str]]:
         except (ValueError, OSError) as error:
             doubt = doubt or f"cannot be read ({error})"
         if doubt:
-            unsure |= {tissue: f"{artefact}: {doubt}" for tissue in tissues}
+            unsure = {tissue: f"{artefact}: {doubt}" for tissue in tissues} | unsure
     return used, unsure
 
 

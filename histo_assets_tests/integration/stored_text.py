@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def files_that_name(folder: Path, places: Iterable[str]) -> list[str]:
@@ -23,14 +26,14 @@ def _contents(path: Path) -> Iterator[bytes]:
         import pyarrow.parquet as pq
 
         yield str(pq.read_table(path).to_pylist()).encode()
+    elif path.suffix == ".gz":
+        yield gzip.decompress(path.read_bytes())
     elif path.suffix == ".h5ad":
         import h5py
 
         with h5py.File(path) as file:
             yield from _of_h5(file)
     elif path.suffix == ".npz":
-        import numpy as np
-
         with np.load(path) as arrays:
             yield from (arrays[name].tobytes() for name in arrays)
 
@@ -42,4 +45,5 @@ def _of_h5(group: Any) -> Iterator[bytes]:
             yield from _of_h5(item)
             continue
         yield str(dict(item.attrs)).encode()
-        yield str(item[()].tolist()).encode() if item.dtype.kind in "OS" else item[()].tobytes()
+        content = np.asarray(item[()])
+        yield str(content.tolist()).encode() if content.dtype.kind in "OS" else content.tobytes()
