@@ -231,7 +231,7 @@ def test_a_slide_that_ends_its_process_is_quarantined_and_the_others_go_on(
     monkeypatch.setattr(tiles_module, "_cut_or_reason", deadly_cut)
     tile_set = cut(slides.assign(integrity=["checked", "unverified", "unverified"]), tmp_path)
     assert list(tile_set.quarantined) == ["b"]
-    assert "ends the process that reads it" in tile_set.quarantined["b"]
+    assert tile_set.quarantined["b"].startswith("b.svs ends the process that reads it")
     assert set(tile_set.index["slide"]) == {"a", "c"}
 
 
@@ -255,6 +255,7 @@ def test_a_slide_that_takes_too_much_memory_is_quarantined_and_the_others_go_on(
     tile_set = cut(unverified, tmp_path, workers=2, worker_megabytes=700)
     assert list(tile_set.quarantined) == ["b"]
     assert "raise resources.worker_megabytes" in tile_set.quarantined["b"]
+    assert tile_set.quarantined["b"].startswith("b.svs takes more memory")
     assert set(tile_set.index["slide"]) == {"a", "c"}
 
 
@@ -324,6 +325,7 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     assert reasons["blank"].startswith("blank: blank.svs shows no tissue")
     assert reasons["coarse"].startswith("scanned at 1.98 um/px, coarser than the study's 0.5")
     assert "smaller than one tile" in reasons["small"]
+    assert not any(str(tmp_path) in reason for reason in tile_set.left_out.values())
     assert set(tile_set.index["slide"]) == {"good", "zero"}
     assert not tile_set.complete
     assert any("storage tiles of length zero" in sentence for sentence in told)

@@ -156,4 +156,4 @@ class _Arrivals:
     def _remembered(self, before: FetchedSlide) -> SlideRecord:
         self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
         record = {**before.inspected["record"]}
-        return SlideRecord(**{**record, "path": before.name})
+        return kept_in(self._folder, SlideRecord(**{**record, "path": str(self._folder / before.name)}))
