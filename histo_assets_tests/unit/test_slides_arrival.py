@@ -162,6 +162,13 @@ def test_a_dropped_slide_that_cannot_be_fetched_again_is_missing_until_it_can(tm
     assert cut(tmp_path, table, settings).left_out == {}
 
 
+def test_a_file_in_the_place_of_a_dropped_slide_is_named_without_its_folder(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "0.000001 MB")
+    table = arrived(tmp_path, settings)
+    (tmp_path / "slides" / "b.svs").write_bytes(b"mine")
+    assert cut(tmp_path, table, settings).missing["b"].startswith("b.svs was not fetched from")
+
+
 def test_a_disk_that_is_full_while_a_slide_is_fetched_is_no_verdict_on_it(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
