@@ -145,6 +145,7 @@ def prune(
     study: StudyOption = None,
     days: Annotated[float, typer.Option(help="Keep old versions this long.")] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only say what would go.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Also what a lost pointer may have meant.")] = False,
 ) -> None:
     """Remove old versions, and partitions that the study no longer has."""
     from histo_assets.storage.prune import prune as prune_storage
@@ -152,10 +153,17 @@ def prune(
 
     loaded = open_study(study)
     storage, grace = storage_of(loaded), timedelta(days=days)
-    removed = prune_storage(storage, grace, keep_partitions=known_partitions(loaded), dry_run=not yes)
-    removed += prune_shards(storage, "tiles", shards_in_use(loaded), grace, dry_run=not yes)
+    used, unsure = shards_in_use(loaded)
+    found = prune_storage(storage, grace, known_partitions(loaded), dry_run=not yes, orphans=orphans)
+    found += prune_shards(storage, "tiles", used, grace, dry_run=not yes, unsure=unsure, orphans=orphans)
+    removed = [item for item in found if orphans or not item.orphan]
     for item in removed:
         say(f"{'removed' if yes else 'would remove'} {item.path}: {item.reason}")
+    if kept := [item for item in found if item not in removed]:
+        say("\nOrphans, kept because a lost pointer may have meant them:")
+        for item in kept:
+            say(f"{item.path}: {item.reason}")
+        say("`histo-assets prune --orphans --yes` removes them; `histo-assets materialize` makes the pointer again\n")
     console.print(f"{len(removed)} {'removed' if yes else 'to remove; add --yes'}")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from histo_assets.defs.whole_study import StudyDriver
-    from histo_assets.storage.layout import StudyStorage
+    from histo_assets.storage.layout import Artefact, StudyStorage
     from histo_assets.storage.staleness import Staleness
     from histo_assets.studies.study import Study
 
@@ -129,22 +129,44 @@ def known_partitions(study: Study) -> dict[str, set[str]]:
     }
 
 
-def shards_in_use(study: Study) -> set[str]:
-    """Return the shards that tile indexes and the training set name, as `<tissue>/<shard>` without suffix."""
-    from histo_assets.storage.formats import read
+def shards_in_use(study: Study) -> tuple[set[str], dict[str, str]]:
+    """Return the shards that tile indexes and the training set name, and the tissues of which others may be in use.
+
+    Shards are `<tissue>/<shard>` without suffix. A tissue comes with the reason for the doubt: the pointer of its
+    tiles or of the training set is missing, cannot be read, or is older than what was stored since.
+    """
     from histo_assets.storage.layout import Artefact
+    from histo_assets.storage.prune import doubt_of
 
     storage = storage_of(study)
     used: set[str] = set()
-    for artefact in [Artefact("training_set"), *[Artefact("tiles", tissue) for tissue in study.selection.tissues]]:
-        pointer = storage.pointer(artefact)
-        if pointer is None:
-            continue
-        content = read(pointer.format, storage.fetch(artefact, pointer))
-        rows = content.index if artefact.asset == "tiles" else content
-        named = rows.select("tissue", "shard").unique().iter_rows()
-        used |= {f"{tissue}/{Path(shard).stem}" for tissue, shard in named}
-    return used
+    unsure: dict[str, str] = {}
+    concerned: dict[Artefact, tuple[str, ...]] = {
+        Artefact("tiles", tissue): (tissue,) for tissue in study.selection.tissues
+    }
+    if study.learning.frozen is None:
+        concerned[Artefact("training_set")] = tuple(study.selection.tissues)
+    for artefact, tissues in concerned.items():
+        doubt = doubt_of(storage, artefact)
+        try:
+            used |= _shards_named(storage, artefact)
+        except (ValueError, OSError) as error:
+            doubt = doubt or f"cannot be read ({error})"
+        if doubt:
+            unsure = {tissue: f"{artefact}: {doubt}" for tissue in tissues} | unsure
+    return used, unsure
+
+
+def _shards_named(storage: StudyStorage, artefact: Artefact) -> set[str]:
+    """Return the shards that an index names."""
+    from histo_assets.storage.formats import read
+
+    pointer = storage.pointer(artefact)
+    if pointer is None:
+        return set()
+    content = read(pointer.format, storage.fetch(artefact, pointer))
+    rows = content.index if artefact.asset == "tiles" else content
+    return {f"{tissue}/{Path(shard).stem}" for tissue, shard in rows.select("tissue", "shard").unique().iter_rows()}
 
 
 def left_over(study: Study) -> list[str]:

@@ -52,6 +52,11 @@ class FinishedStudy:
         definitions = build_definitions(study, str(self.folder / "data"))
         return StudyDriver(definitions, study, self.instance)
 
+    @property
+    def slides(self) -> Path:
+        """Folder that the paths of raw slides are relative to."""
+        return Path(self.study.resolve(self.study.slides.folder))
+
     def load(self, asset: str, partition: str | None = None) -> Any:
         """Return what an asset holds."""
         from histo_assets.storage.io_managers import StorageResource

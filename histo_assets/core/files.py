@@ -75,6 +75,19 @@ def folder_digest(folder: str | os.PathLike[str]) -> str:
     return total.hexdigest()
 
 
+def without_folder(sentence: str, folder: str | os.PathLike[str]) -> str:
+    """Return a sentence in which paths below `folder` are relative to it, and itself is its name.
+
+    >>> without_folder("/lab/slides/a.svs is damaged; look into /lab/slides", "/lab/slides")
+    'a.svs is damaged; look into slides'
+    """
+    place = os.fspath(folder).rstrip("/")
+    if not place:
+        return sentence
+    below = re.sub(rf"(?<![\w./-]){re.escape(place)}/", "", sentence)
+    return re.sub(rf"(?<![\w./-]){re.escape(place)}(?![\w.-])", lambda match: Path(place).name, below)
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `target` that replaces it when the block ends well.

@@ -39,9 +39,10 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         """Where a new slide is, its size, resolution and digest, or why it cannot be used."""
         from histo_assets.core.slides.inspection import incoming_record, thumbnails_of
 
-        record = incoming_record(study.resolve(study.incoming.folder), context.partition_key, study.slides)
-        images = thumbnails_of(record, study.slides, max_px=600)
-        reason = record["quarantined"]
+        folder = study.resolve(study.incoming.folder)
+        record = incoming_record(folder, context.partition_key, study.slides)
+        images = thumbnails_of(record, folder, study.slides, max_px=600)
+        reason = record["quarantined"] or record["missing"]
         return result(
             record,
             {
@@ -83,6 +84,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
             "incoming",
             workers=1,
             progress=context.log.info,
+            folder=study.resolve(study.incoming.folder),
         )
         images = list(tile_set.previews.values())
         return result(
@@ -96,7 +98,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
                 verdict(
                     "slide_has_tiles",
                     len(tile_set.index) > 0,
-                    "; ".join(tile_set.quarantined.values()) or f"{len(tile_set.index)} tiles",
+                    "; ".join(tile_set.left_out.values()) or f"{len(tile_set.index)} tiles",
                 )
             ],
         )
@@ -194,7 +196,8 @@ def _prediction(assets: StudyAssets) -> Any:
             cluster_expression,
             study.projection,
         )
-        thumbnail = next(iter(thumbnails_of(incoming_slide, study.slides, max_px=600)), None)
+        folder = study.resolve(study.incoming.folder)
+        thumbnail = next(iter(thumbnails_of(incoming_slide, folder, study.slides, max_px=600)), None)
         page = slide_page(study.title, incoming_slide, prediction, incoming_tiles.previews, slide_projection, thumbnail)
         return result(
             page.bundle,

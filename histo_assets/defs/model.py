@@ -44,6 +44,7 @@ def _training(assets: StudyAssets) -> list[Any]:
             "no_donor_on_two_sides": "No donor's tiles stand on two sides (a warning where the study splits by tile).",
             "every_tissue_is_present": "Every tissue of the study has tiles to train on.",
             "every_tissue_is_judged": "Every tissue has tiles of donors that are not trained on.",
+            "no_slide_is_left_out": "Every selected slide is there, sound and tiled.",
         },
         blocking=["every_tissue_is_present", *(["no_donor_on_two_sides"] if study.split.unit == "donor" else [])],
     )
@@ -55,7 +56,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.learning.datasets import build_training_set, standard_batch, unjudged_tissues
         from histo_assets.core.learning.guard import refuse_unfit_tiles
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.shards import TileReader, left_out_slides
 
         refuse_unfit_tiles(tiles, study.selection.tissues, study.selection.min_slides, study.tiling, study.slides)
         index = pl.concat([tiles[tissue].index for tissue in study.selection.tissues])
@@ -67,6 +68,8 @@ def _training(assets: StudyAssets) -> list[Any]:
         unjudged = list(unjudged_tissues(rows).items())
         trained_on = set(rows.filter(pl.col("side") == "train")["tissue"])
         absent = sorted(set(study.selection.tissues) - trained_on)
+        left_out = left_out_slides(tiles)
+        kinds = {kind: int((left_out["kind"] == kind).sum()) for kind in ("missing", "quarantined")}
         by_side = rows.group_by("tissue", "side").len("tiles").to_pandas()
         return result(
             rows,
@@ -75,6 +78,8 @@ def _training(assets: StudyAssets) -> list[Any]:
                 **{f"{side}_tiles": int((rows["side"] == side).sum()) for side in ("train", "validation", "test")},
                 "preview": picture(preview, "first batch"),
                 "sides": picture(figures.sides_figure(by_side), "tiles per side"),
+                **{f"slides_{kind}": count for kind, count in kinds.items()},
+                **({"left_out": dg.MetadataValue.md(markdown_table(left_out))} if len(left_out) else {}),
                 **table_metadata(rows),
             },
             [
@@ -95,6 +100,12 @@ def _training(assets: StudyAssets) -> list[Any]:
                     not unjudged,
                     "; ".join(f"{tissue}: donors {donors}, all trained on" for tissue, donors in unjudged)
                     or "every tissue has validation or locked tiles",
+                    warn=True,
+                ),
+                verdict(
+                    "no_slide_is_left_out",
+                    left_out.empty,
+                    "; ".join(f"{count} {kind}" for kind, count in kinds.items() if count) or "none left out",
                     warn=True,
                 ),
             ],

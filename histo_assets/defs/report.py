@@ -101,7 +101,7 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
         pairs=loaded["slide_pairs"],
         split=loaded["donor_split"],
         raw_slides=pd.concat(
-            [with_reasons(slides, tiles[tissue].quarantined) for tissue, slides in loaded["raw_slides"].items()],
+            [with_reasons(slides, tiles[tissue]) for tissue, slides in loaded["raw_slides"].items()],
             ignore_index=True,
         ),
         funnel=pd.concat([t.funnel.assign(tissue=key) for key, t in tiles.items()], ignore_index=True),

@@ -27,41 +27,43 @@ def build(assets: StudyAssets) -> list[Any]:
         partitions=assets.partitions.tissues,
         pool="slide_io",
         checks={
-            "enough_sound_slides": "After quarantine the tissue still has the study's minimum of slides.",
-            "every_slide_is_sound": "No slide is missing, damaged or without resolution.",
+            "enough_sound_slides": "Without missing and quarantined slides the tissue still has the study's minimum.",
+            "every_slide_is_sound": "No slide that is there is damaged or without resolution.",
+            "no_slide_is_missing": "Every selected slide is there, or could be fetched.",
         },
         blocking=["enough_sound_slides"],
     )
     def raw_slides(study: Study, context: dg.AssetExecutionContext, selected_slides: Table) -> dg.MaterializeResult:
-        """Where each slide of a tissue is, fetched where need be, its size and digest; bad ones with the reason."""
+        """Where each slide of a tissue is, fetched where need be, its size and digest; or why it cannot be used."""
         from histo_assets.core.figures.slides import image_grid, slide_sizes
-        from histo_assets.core.slides.arrival import arrived_slides
-        from histo_assets.core.slides.inspection import thumbnails
+        from histo_assets.core.slides.arrival import arrived_slides, outages
+        from histo_assets.core.slides.inspection import thumbnails, usable
 
         siblings = [name for names in selected_slides["siblings"] for name in names.split(";") if name]
         known = [*selected_slides["slide"], *siblings]
+        folder = study.resolve(study.slides.folder)
         slides, dropped = arrived_slides(
-            selected_slides,
-            study.resolve(study.slides.folder),
-            study.located_slides(),
-            known,
-            progress=context.log.info,
+            selected_slides, folder, study.located_slides(), known, progress=context.log.info
         )
-        bad = slides[slides["quarantined"].notna()]
+        bad, missing = slides[slides["quarantined"].notna()], slides[slides["missing"].notna()]
         for row in bad.itertuples():
             context.log.warning(f"{row.slide} is quarantined: {row.quarantined}")
-        images = {**thumbnails(slides, study.slides, max_px=160, most=24), **dropped}
-        sound, minimum = len(slides) - len(bad), study.selection.min_slides
+        for row in missing.itertuples():
+            context.log.warning(f"{row.slide} is missing: {row.missing}")
+        left_out = slides.loc[[*bad.index, *missing.index], ["slide", "quarantined", "missing"]].fillna("")
+        images = {**thumbnails(slides, folder, study.slides, max_px=160, most=24), **dropped}
+        sound, minimum = len(usable(slides)), study.selection.min_slides
         return result(
             slides,
             {
                 "slides": len(slides),
                 "quarantined": len(bad),
+                "missing": len(missing),
                 "fetched": int((slides["digest_kind"] == "fetched").sum()),
                 "gigabytes": float(slides["bytes"].sum() / 1e9),
                 "preview": picture(image_grid(list(images.values()), list(images), 8, "Slides"), "thumbnails"),
                 "sizes": picture(slide_sizes(slides), "sizes"),
-                **({"reasons": dg.MetadataValue.md(markdown_table(bad[["slide", "quarantined"]]))} if len(bad) else {}),
+                **({"reasons": dg.MetadataValue.md(markdown_table(left_out))} if len(left_out) else {}),
                 **table_metadata(slides),
             },
             [
@@ -72,7 +74,13 @@ def build(assets: StudyAssets) -> list[Any]:
                     "; ".join(f"{row.slide}: {row.quarantined}" for row in bad.itertuples()) or "all sound",
                     warn=True,
                 ),
+                verdict(
+                    "no_slide_is_missing",
+                    missing.empty,
+                    "; ".join(f"{row.slide}: {row.missing}" for row in missing.itertuples()) or "none missing",
+                ),
             ],
+            incomplete=outages(slides, study.slides),
         )
 
     return [raw_slides]

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import dagster as dg
@@ -165,16 +165,13 @@ class StudyAssets:
 
     def needs(self, dynamic: Mapping[str, Sequence[str]] | None = None) -> list[Need]:
         """Return what the study asks of every artefact, parents first; `dynamic` names the incoming slides by asset."""
-        from histo_assets.defs.adoption import adopted_code_versions
-
-        adopted = adopted_code_versions(self.study)
         return [
-            self.need(declaration, key, adopted.get(declaration.name))
+            self.need(declaration, key)
             for declaration in self._ordered()
             for key in self._keys(declaration, (dynamic or {}).get(declaration.name, ()))
         ]
 
-    def need(self, declaration: Declaration, key: str | None, adopted: str | None = None) -> Need:
+    def need(self, declaration: Declaration, key: str | None) -> Need:
         """Return what the study asks of one artefact."""
         return Need(
             Artefact(declaration.name, key),
@@ -182,8 +179,14 @@ class StudyAssets:
             self.settings(declaration, key),
             tuple(self._parents(declaration, key)),
             declaration.sources,
-            adopted,
+            self._adopted_code.get(declaration.name),
         )
+
+    @cached_property
+    def _adopted_code(self) -> dict[str, str]:
+        from histo_assets.defs.adoption import adopted_code_versions
+
+        return adopted_code_versions(self.study)
 
     def staleness(self, storage: StudyStorage, dynamic: Mapping[str, Sequence[str]] | None = None) -> Staleness:
         """Return what answers which artefacts of the study at `storage` are fresh."""

@@ -51,7 +51,10 @@ def build(assets: StudyAssets) -> list[Any]:
             workers=worker_count(study),
             progress=context.log.info,
             worker_megabytes=study.resources.worker_megabytes,
+            folder=study.resolve(study.slides.folder),
         )
+        fetched = set(raw_slides.loc[raw_slides["digest_kind"] == "fetched", "slide"])
+        unfetched = {slide: reason for slide, reason in tile_set.missing.items() if slide in fetched}
         index, funnel = tile_set.index, tile_set.funnel
         quality = study.tiling.quality.for_tissue(tissue)
         wanted = study.tiling.tiles_per_tissue or study.tiling.tiles_per_slide * len(funnel)
@@ -78,6 +81,7 @@ def build(assets: StudyAssets) -> list[Any]:
                 "by_slide": dg.MetadataValue.md(markdown_table(funnel)),
                 "storage_tiles_lost": sum(tile_set.lost_storage_tiles.values()),
                 "quarantined_while_tiling": "; ".join(f"{k}: {v}" for k, v in tile_set.quarantined.items()) or "none",
+                "not_fetched_again": "; ".join(f"{k}: {v}" for k, v in unfetched.items()) or "none",
             },
             [
                 verdict(
@@ -87,6 +91,7 @@ def build(assets: StudyAssets) -> list[Any]:
                 ),
                 verdict("tiles_are_balanced", len(index) >= wanted, f"{len(index)} of {wanted} tiles", warn=True),
             ],
+            incomplete=unfetched,
         )
 
     return [tiles]

@@ -192,13 +192,16 @@ def score_filter(truth_dir: str | Path, surviving: Iterable[str], samples: Itera
 def score_quarantine(truth_dir: str | Path, raw_slides: pd.DataFrame) -> pd.DataFrame:
     """Return one row a damaged slide, and one for all good ones: what should have happened and did.
 
-    `raw_slides` has slide and quarantined (a sentence, or None). Blank slides are found by tiling:
+    `raw_slides` has slide, quarantined and missing (a sentence, or None). Blank slides are found by tiling:
     give the tables after it. A slide with overwritten storage tiles may be quarantined or only lose
     tiles, so `right` is None there; one with zero-length tiles must stay.
     """
     truth = truth_table(truth_dir, "slides")
     truth["slide"] = truth["slide"].map(safe_id)
-    reason = dict(zip(raw_slides["slide"].map(safe_id), raw_slides["quarantined"], strict=True))
+    reasons = raw_slides["quarantined"]
+    if "missing" in raw_slides:
+        reasons = reasons.where(reasons.notna(), raw_slides["missing"])
+    reason = dict(zip(raw_slides["slide"].map(safe_id), reasons, strict=True))
     rows: list[dict[str, object]] = []
     for slide in truth[truth["kind"] == "damaged"].to_dict("records"):
         if slide["slide"] not in reason:

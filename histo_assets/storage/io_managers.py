@@ -191,7 +191,7 @@ def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = 
         raise _naming(pointers.storage, artefact, error) from error
     if step is not None:
         note_load(step, artefact, pointer)
-    return value
+    return value.located(str(pointers.storage.root / SHARDS)) if hasattr(value, "located") else value
 
 
 def build_io_managers(root: str) -> dict[str, ArtefactIOManager]:

@@ -1,4 +1,7 @@
-"""Removal of what no longer counts. Nothing here runs by itself."""
+"""Removal of what no longer counts. Nothing here runs by itself.
+
+What a lost pointer may have meant is an orphan: it is listed, and removed only where that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,29 @@ from typing import Any
 
 from upath import UPath
 
-from histo_assets.storage.layout import POINTER, SHARDS, UNPARTITIONED, Artefact, StudyStorage, version_time
+from histo_assets.storage.layout import (
+    POINTER,
+    SHARDS,
+    UNPARTITIONED,
+    Artefact,
+    Pointer,
+    StorageError,
+    StudyStorage,
+    version_time,
+)
+
+_LOST = "its pointer is missing"
+_UNREADABLE = "its pointer cannot be read"
+_NEWER = "newer than the version that its pointer names"
 
 
 @dataclass(frozen=True)
 class Removed:
-    """One thing that was removed, or would be: its path or URL, and why."""
+    """One thing that was removed, or would be: its path or URL, and why; an `orphan` only where orphans shall go."""
 
     path: str
     reason: str
+    orphan: bool = False
 
 
 def prune(
@@ -27,8 +44,12 @@ def prune(
     keep_partitions: Mapping[str, Collection[str]] | None = None,
     dry_run: bool = False,
     now: datetime | None = None,
+    orphans: bool = False,
 ) -> list[Removed]:
-    """Remove old versions, abandoned writes and partitions that the study no longer has.
+    """Remove old versions, abandoned writes and partitions that the study no longer has; return these and the orphans.
+
+    A version is an orphan where the artefact's pointer is missing or unreadable, or was put back to an older one
+    that does not know it.
 
     Parameters
     ----------
@@ -40,6 +61,8 @@ def prune(
         named keep all.
     dry_run
         Remove nothing, and return what would go.
+    orphans
+        Remove orphans too, once they are older than `grace`.
     """
     now = now or datetime.now(UTC)
     removed: list[Removed] = []
@@ -50,15 +73,21 @@ def prune(
             if not dry_run:
                 _remove_partition(storage, artefact, entries)
             continue
-        for entry, reason in _expired(storage, artefact, entries, now - grace):
-            removed.append(Removed(str(storage.folder(artefact) / entry), reason))
-            if not dry_run:
+        for entry, reason, orphan in _expired(storage, artefact, entries, now - grace):
+            removed.append(Removed(str(storage.folder(artefact) / entry), reason, orphan))
+            if not dry_run and (orphans or not orphan):
                 _remove_version(storage, artefact, entry)
     return removed
 
 
 def prune_shards(
-    storage: StudyStorage, asset: str, keep: Collection[str], grace: timedelta, dry_run: bool = False
+    storage: StudyStorage,
+    asset: str,
+    keep: Collection[str],
+    grace: timedelta,
+    dry_run: bool = False,
+    unsure: Mapping[str, str] | None = None,
+    orphans: bool = False,
 ) -> list[Removed]:
     """Remove files below `shards/<asset>` that no index names any more, once they are older than `grace`.
 
@@ -67,6 +96,10 @@ def prune_shards(
     keep
         Paths relative to `shards/<asset>`, without their suffix: what lies beside a shard under its
         name (an index of its own) stays and goes with it.
+    unsure
+        Tissue -> reason why its indexes are not all known: its other shards are orphans.
+    orphans
+        Remove these too.
     """
     folder = storage.root / SHARDS / asset
     limit = datetime.now(UTC) - grace
@@ -76,10 +109,19 @@ def prune_shards(
         kept = any(relative == name or relative.startswith(f"{name}.") for name in keep)
         if kept or entry["type"] != "file" or _modified(entry) > limit:
             continue
-        removed.append(Removed(str(folder / relative), "no index names this shard"))
-        if not dry_run:
+        doubt = (unsure or {}).get(relative.split("/", 1)[0])
+        removed.append(Removed(str(folder / relative), doubt or "no index names this shard", doubt is not None))
+        if not dry_run and (orphans or doubt is None):
             folder.fs.rm(path)
     return removed
+
+
+def doubt_of(storage: StudyStorage, artefact: Artefact) -> str | None:
+    """Return why the pointer of `artefact` may not say what counts, or None: it is lost, or older than a version."""
+    entries = dict(_artefacts(storage, artefact.asset)).get(artefact, set())
+    ever = datetime.max.replace(tzinfo=UTC)
+    lost = next((reason for _, reason, orphan in _expired(storage, artefact, entries, ever) if orphan), None)
+    return lost or (None if POINTER in entries else _LOST)
 
 
 def stored_artefacts(storage: StudyStorage) -> list[Artefact]:
@@ -87,8 +129,8 @@ def stored_artefacts(storage: StudyStorage) -> list[Artefact]:
     return [artefact for artefact, _ in _artefacts(storage)]
 
 
-def _artefacts(storage: StudyStorage) -> list[tuple[Artefact, set[str]]]:
-    """Return every artefact that has left anything, with the names in its folder."""
+def _artefacts(storage: StudyStorage, only: str | None = None) -> list[tuple[Artefact, set[str]]]:
+    """Return every artefact (of the asset `only`) that has left anything, with the names in its folder."""
     root = storage.root.path.rstrip("/")
     found: dict[Artefact, set[str]] = {}
     storage.root.fs.invalidate_cache()
@@ -96,6 +138,8 @@ def _artefacts(storage: StudyStorage) -> list[tuple[Artefact, set[str]]]:
         return []
     assets = [path.rstrip("/").rsplit("/", 1)[-1] for path in storage.root.fs.ls(root, detail=False)]
     for asset in sorted(set(assets) - {SHARDS}):
+        if only not in (None, asset):
+            continue
         folder = storage.root / asset
         for path in _find(folder):
             partition, _, rest = path[len(folder.path.rstrip("/")) + 1 :].partition("/")
@@ -113,18 +157,43 @@ def _find(folder: UPath) -> dict[str, dict[str, Any]]:
     return {path.rstrip("/"): entry for path, entry in entries.items() if path.rstrip("/") != folder.path.rstrip("/")}
 
 
-def _expired(storage: StudyStorage, artefact: Artefact, entries: set[str], limit: datetime) -> list[tuple[str, str]]:
-    """Return the versions of `artefact` that ceased to count before `limit`, with the reason."""
-    pointer = storage.pointer(artefact)
+def _expired(
+    storage: StudyStorage, artefact: Artefact, entries: set[str], limit: datetime
+) -> list[tuple[str, str, bool]]:
+    """Return the versions of `artefact` that ceased to count before `limit`: name, reason, whether it is an orphan."""
+    pointer = _pointer(storage, artefact)
     expired = []
     for entry in sorted(entries - {POINTER}):
         begun = version_time(entry)
         if begun is None or (pointer is not None and entry == pointer.version):
             continue
         until = pointer.superseded.get(entry) if pointer is not None else None
+        doubt = None if until or _is_draft(entry) else _doubt(pointer, begun, POINTER in entries)
         if (until or begun) < limit:
-            expired.append((entry, f"superseded {until:%Y-%m-%d}" if until else "never finished"))
+            ended = f"superseded {until:%Y-%m-%d}" if until else "never finished"
+            expired.append((entry, doubt or ended, doubt is not None))
     return expired
+
+
+def _pointer(storage: StudyStorage, artefact: Artefact) -> Pointer | None:
+    """Return the pointer of `artefact`, or None where it is missing or cannot be read, for whatever reason."""
+    try:
+        return storage.pointer(artefact)
+    except (StorageError, OSError):
+        return None
+
+
+def _is_draft(entry: str) -> bool:
+    """Return whether a local version was still being written: it lies under a hidden name until it is whole."""
+    return entry.startswith(".")
+
+
+def _doubt(pointer: Pointer | None, begun: datetime, is_stored: bool) -> str | None:
+    """Return why a version that no pointer names may count all the same, or None."""
+    if pointer is None:
+        return _UNREADABLE if is_stored else _LOST
+    current = version_time(pointer.version) or pointer.written_at
+    return _NEWER if begun > current else None
 
 
 def _remove_partition(storage: StudyStorage, artefact: Artefact, entries: set[str]) -> None:
@@ -138,7 +207,7 @@ def _remove_partition(storage: StudyStorage, artefact: Artefact, entries: set[st
 
 
 def _remove_version(storage: StudyStorage, artefact: Artefact, version: str) -> None:
-    pointer = storage.pointer_or_none(artefact)
+    pointer = _pointer(storage, artefact)
     if pointer is not None and pointer.version == version:
         return  # it has come to count since
     folder = storage.folder(artefact) / version

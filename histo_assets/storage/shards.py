@@ -21,6 +21,8 @@ def stored_shards(storage: StudyStorage, artefact: Artefact, pointer: Pointer) -
     try:
         folder = storage.fetch(artefact, pointer)
         handle = formats.handle_class(folder)
-        return shards_of(storage, formats.read(pointer.format, folder, handle)) if hasattr(handle, "shards") else {}
+        if not hasattr(handle, "shards"):
+            return {}
+        return shards_of(storage, formats.read(pointer.format, folder, handle).located(str(storage.root / SHARDS)))
     except (StorageError, OSError):
         return {}

@@ -27,7 +27,7 @@ def scores(study: Study, storage: StorageResource) -> dict[str, Any]:
     """Return figure -> value."""
     truth = Path(study.resolve(study.cohort.manifest)).parent / "truth"
     sets = {tissue: storage.load("tiles", tissue) for tissue in study.selection.tissues}
-    raw = pd.concat([with_reasons(storage.load("raw_slides", t), s.quarantined) for t, s in sets.items()])
+    raw = pd.concat([with_reasons(storage.load("raw_slides", t), s) for t, s in sets.items()])
     index = pl.concat([s.index for s in sets.values()]).to_pandas()
     matrix = storage.load("expression_matrix")
     fitted_on = matrix.obs_names[matrix.obs["side"] == "train"]

@@ -85,9 +85,8 @@ def test_thresholds_are_proposed_from_what_was_looked_at_and_written_as_a_study(
 
 
 def test_a_new_slide_is_predicted_with_a_page(tiny: FinishedStudy, tmp_path: Path) -> None:
-    slides = tiny.load("raw_slides", "liver")
     new = tmp_path / "new slide (1).svs"
-    shutil.copyfile(slides["path"].iloc[0], new)
+    shutil.copyfile(tiny.slides / tiny.load("raw_slides", "liver")["path"].iloc[0], new)
     ran = histo_assets(tiny, "predict", str(new))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     files = tiny.load("incoming_prediction", "new_slide_1").files
@@ -105,7 +104,7 @@ def test_a_page_that_calls_itself_a_slide_is_refused_in_one_sentence(tiny: Finis
 
 
 def test_a_truncated_slide_is_refused_in_one_sentence(tiny: FinishedStudy, tmp_path: Path) -> None:
-    whole = Path(tiny.load("raw_slides", "liver")["path"].iloc[0]).read_bytes()
+    whole = (tiny.slides / tiny.load("raw_slides", "liver")["path"].iloc[0]).read_bytes()
     cut = tmp_path / "cut.svs"
     cut.write_bytes(whole[: int(len(whole) * 0.6)])
     one_sentence(histo_assets(tiny, "predict", str(cut)))

@@ -27,7 +27,7 @@ def raw_slides(demo: FinishedStudy) -> pd.DataFrame:
     """All raw slides, those that tiling threw out with their reason."""
     parts = []
     for tissue in demo.study.selection.tissues:
-        parts.append(with_reasons(demo.load("raw_slides", tissue), demo.load("tiles", tissue).quarantined))
+        parts.append(with_reasons(demo.load("raw_slides", tissue), demo.load("tiles", tissue)))
     return pd.concat(parts, ignore_index=True)
 
 

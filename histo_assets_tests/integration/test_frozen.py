@@ -90,8 +90,8 @@ def test_a_new_slide_gets_its_tissue_from_the_probe(frozen: FinishedStudy) -> No
     folder = Path(frozen.study.resolve(frozen.study.incoming.folder))
     folder.mkdir(parents=True, exist_ok=True)
     raw = frozen.load("raw_slides", "liver")
-    slide = raw[raw["quarantined"].isna()].iloc[0]
-    shutil.copyfile(slide["path"], folder / "newcomer.svs")
+    slide = raw[raw["quarantined"].isna() & raw["missing"].isna()].iloc[0]
+    shutil.copyfile(frozen.slides / slide["path"], folder / "newcomer.svs")
     frozen.instance.add_dynamic_partitions(f"incoming_{frozen.study.name}", ["newcomer"])
     steps = ("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction")
     ran = frozen.driver().run(steps, "newcomer")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from histo_assets.storage.layout import Artefact, StudyStorage
-from histo_assets.storage.prune import prune, prune_shards
+from histo_assets.storage.layout import POINTER, Artefact, StudyStorage
+from histo_assets.storage.prune import doubt_of, prune, prune_shards
 from histo_assets_tests.storage.test_layout import TILES, everything_below, publish, read
 
 DAY = timedelta(days=1)
@@ -93,6 +93,87 @@ def test_what_is_no_artefact_is_left_alone(local_storage: StudyStorage) -> None:
 
 def test_pruning_an_empty_storage_finds_nothing(storage: StudyStorage) -> None:
     assert prune(storage, DAY) == []
+
+
+def lose(storage: StudyStorage, how: str) -> None:
+    """Have the pointer of the tiles missing, torn, or of some earlier backup."""
+    pointer = storage.folder(TILES) / POINTER
+    old = publish(storage, "one")
+    backup = pointer.fs.cat_file(pointer.path)
+    publish(storage, "two")
+    publish(storage, "three")
+    if how == "missing":
+        pointer.fs.rm(pointer.path)
+    else:
+        pointer.fs.pipe_file(pointer.path, backup if how == "restored" else b"{torn")
+    assert old.version in str(everything_below(storage))
+
+
+REASONS = {
+    "missing": "its pointer is missing",
+    "torn": "its pointer cannot be read",
+    "restored": "newer than the version that its pointer names",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_what_a_lost_pointer_may_have_meant_is_listed_and_stays_until_it_is_asked_for(
+    storage: StudyStorage, how: str
+) -> None:
+    lose(storage, how)
+    before = everything_below(storage)
+    listed = prune(storage, DAY, now=later(2))
+    assert [(item.reason, item.orphan) for item in listed] == [(REASONS[how], True)] * (2 if how == "restored" else 3)
+    assert everything_below(storage) == before
+    assert doubt_of(storage, TILES) == REASONS[how]
+    assert prune(storage, DAY, now=later(0), orphans=True) == []
+    assert prune(storage, DAY, now=later(2), orphans=True, dry_run=True) == listed
+    assert everything_below(storage) == before
+    assert prune(storage, DAY, now=later(2), orphans=True) == listed
+    assert not any(Path(item.path).name in path for item in listed for path in everything_below(storage))
+
+
+def test_one_lost_pointer_keeps_nothing_else_from_going(storage: StudyStorage) -> None:
+    lose(storage, "torn")
+    heart = Artefact("tiles", "heart")
+    old = publish(storage, "one", heart)
+    publish(storage, "two", heart)
+    removed = [item for item in prune(storage, DAY, now=later(2)) if not item.orphan]
+    assert [Path(item.path).name for item in removed] == [old.version]
+
+
+def test_a_version_of_before_the_current_one_goes_though_no_pointer_remembers_it(local_storage: StudyStorage) -> None:
+    first = publish(local_storage, "one")
+    for number in range(22):
+        publish(local_storage, str(number))
+    assert first.version not in local_storage.require(TILES).superseded
+    removed = prune(local_storage, DAY, now=later(2))
+    assert first.version in {Path(item.path).name for item in removed}
+    assert not any(item.orphan for item in removed)
+    assert doubt_of(local_storage, TILES) is None
+
+
+def test_a_draft_goes_even_where_the_pointer_is_missing(local_storage: StudyStorage) -> None:
+    draft = Path(local_storage.folder(TILES).path) / ".20200101T000000000000Z-00000000"
+    draft.mkdir(parents=True)
+    (draft / "half").write_text("")
+    assert [(item.reason, item.orphan) for item in prune(local_storage, DAY)] == [("never finished", False)]
+
+
+def test_shards_of_a_tissue_whose_indexes_are_not_all_known_are_orphans(storage: StudyStorage) -> None:
+    folder = storage.root / "shards" / "tiles"
+    for name in ("liver/a.tar", "heart/b.tar"):
+        storage.root.fs.makedirs((folder / name).parent.path, exist_ok=True)
+        storage.root.fs.pipe_file((folder / name).path, b"x")
+    unsure, grace = {"liver": "tiles [liver]: its pointer is missing"}, timedelta(minutes=-1)
+    listed = prune_shards(storage, "tiles", set(), grace, unsure=unsure)
+    assert [(item.path, item.reason, item.orphan) for item in listed] == [
+        (str(folder / "heart/b.tar"), "no index names this shard", False),
+        (str(folder / "liver/a.tar"), unsure["liver"], True),
+    ]
+    assert everything_below(storage) == {"shards/tiles/liver/a.tar"}
+    prune_shards(storage, "tiles", set(), grace, unsure=unsure, orphans=True)
+    assert everything_below(storage) == set()
 
 
 @pytest.mark.parametrize("days", [0, 2])

@@ -84,8 +84,9 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
         height=rng.integers(12_000, 40_000, len(one)),
         mpp=0.4942,
         quarantined=None,
+        missing=None,
     )
-    raw["quarantined"] = raw["quarantined"].astype(object)
+    raw = raw.astype({"quarantined": object, "missing": object})
     raw.iloc[0, raw.columns.get_loc("quarantined")] = "truncated: 312 of 1,452 storage tiles lie beyond the end"
     raw.iloc[-1, raw.columns.get_loc("quarantined")] = "an HTML page, not a slide; download it again"
     raw.iloc[-1, raw.columns.get_loc("width")] = 0

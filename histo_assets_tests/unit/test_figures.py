@@ -157,6 +157,15 @@ def test_quarantined_slides_stand_with_their_reasons() -> None:
     assert "truncated" in words and "HTML" in words
 
 
+def test_missing_slides_are_told_from_quarantined_ones() -> None:
+    raw = made_tables(DEMO[:1]).raw_slides
+    raw.loc[1, "missing"] = "the server answered 503"
+    figure = slides.slide_sizes(raw)
+    assert "2 quarantined, 1 missing" in figure.get_suptitle()
+    words = " ".join(text.get_text() for text in figure.axes[1].texts)
+    assert f"{raw['slide'][1]} (missing): the server answered 503" in " ".join(words.split())
+
+
 def test_the_heat_map_names_the_mean_of_the_pooled_tiles_only() -> None:
     figure = prediction.tile_heatmap([0, 448, 896], [0, 0, 0], 448, [1.0, 3.0, 99.0], pooled=[True, True, False])
     assert "mean 2.00, 2 tiles" in figure.get_suptitle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,13 @@ import pytest
 
 from histo_assets.core.download.idc import series_of_slides
 from histo_assets.core.download.settings import SourceSettings
-from histo_assets.core.slides.arrival import arrived_slides
+from histo_assets.core.slides.arrival import arrived_slides, outages
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets_tests.unit.generated_slides import write_dicom
-from histo_assets_tests.unit.lying_server import Server, serving
+from histo_assets_tests.unit.lying_server import Request, Server, refusing, serving
 from histo_assets_tests.unit.test_download_slides import BUCKET, bucket, idc_source
 from histo_assets_tests.unit.tissue_slides import tissue_picture, write_slides
 
@@ -45,7 +47,8 @@ def arrived(tmp_path: Path, settings: SlideSettings) -> pd.DataFrame:
 
 def cut(tmp_path: Path, table: pd.DataFrame, settings: SlideSettings, **options: Any) -> TileSet:
     arguments = {"tissue": "uterus", "workers": 1, "progress": lambda sentence: None} | options
-    return tile_tissue(table, str(tmp_path / "shards"), TILING, settings, **arguments)
+    folder = str(tmp_path / "slides")
+    return tile_tissue(table, str(tmp_path / "shards"), TILING, settings, folder=folder, **arguments)
 
 
 def here(tmp_path: Path) -> list[str]:
@@ -121,13 +124,84 @@ def test_worker_processes_fetch_what_was_dropped(
     assert here(tmp_path) == []
 
 
-def test_a_slide_that_cannot_be_fetched_is_quarantined_and_the_others_go_on(tmp_path: Path, server: Server) -> None:
+def test_a_slide_that_cannot_be_fetched_is_missing_and_the_others_go_on(tmp_path: Path, server: Server) -> None:
     server.contents["/a"] = b"<html><head><title>Sign in</title></head></html>"
     del server.contents["/b"]
     table = arrived(tmp_path, from_server(server)).set_index("slide")
-    assert "HTML page (Sign in)" in table.loc["a", "quarantined"]
-    assert "answered 404" in table.loc["b", "quarantined"]
-    assert table.loc["c", "quarantined"] is None
+    assert "HTML page (Sign in)" in table.loc["a", "missing"]
+    assert "answered 404" in table.loc["b", "missing"]
+    assert table.loc["c", "missing"] is None
+    assert table["quarantined"].isna().all()
+
+
+def test_after_one_bad_minute_of_the_server_the_next_run_has_all_slides(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server)
+    server.answers = [refusing(503), stopping, refusing(404)]
+    first = arrived(tmp_path, settings)
+    assert first["missing"].notna().all()
+    assert first["quarantined"].isna().all()
+    assert set(outages(first, settings)) == set(NAMES)
+    assert cut(tmp_path, first, settings).index.is_empty()
+    second = arrived(tmp_path, settings)
+    assert second["missing"].isna().all()
+    assert outages(second, settings) == {}
+    tiles = cut(tmp_path, second, settings)
+    assert set(tiles.index["slide"]) == set(NAMES)
+    assert tiles.left_out == {}
+
+
+def test_a_dropped_slide_that_cannot_be_fetched_again_is_missing_until_it_can(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "0.000001 MB")
+    table = arrived(tmp_path, settings)
+    content = server.contents.pop("/b")
+    tiles = cut(tmp_path, table, settings)
+    assert tiles.quarantined == {}
+    assert set(tiles.missing) == set(tiles.left_out) == {"b"}
+    assert "answered 404" in tiles.missing["b"]
+    server.contents["/b"] = content
+    assert cut(tmp_path, table, settings).left_out == {}
+
+
+def test_a_file_in_the_place_of_a_dropped_slide_is_named_without_its_folder(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "0.000001 MB")
+    table = arrived(tmp_path, settings)
+    (tmp_path / "slides" / "b.svs").write_bytes(b"mine")
+    assert cut(tmp_path, table, settings).missing["b"].startswith("b.svs was not fetched from")
+
+
+def test_a_disk_that_is_full_while_a_slide_is_fetched_is_no_verdict_on_it(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "slides"))
+
+    monkeypatch.setattr("histo_assets.core.download.fetched.write_json", full)
+    table = arrived(tmp_path, from_server(server))
+    assert table["quarantined"].isna().all()
+    assert set(table["missing"]) == {
+        f"slide {name} could not be fetched (No space left on device); run again" for name in NAMES
+    }
+
+
+def test_a_slide_that_is_not_in_a_local_folder_is_missing_but_nothing_to_be_tried_again(tmp_path: Path) -> None:
+    table = arrived(tmp_path, SlideSettings())
+    assert table["missing"].notna().all()
+    assert outages(table, SlideSettings()) == {}
+
+
+def test_what_lies_beside_a_fetched_slide_does_not_say_where_the_folder_is(tmp_path: Path, server: Server) -> None:
+    server.contents["/c"] = server.contents["/c"][:5000]
+    table = arrived(tmp_path, from_server(server))
+    assert list(table["path"]) == ["a.svs", "b.svs", "c.svs"]
+    assert table.set_index("slide").loc["c", "quarantined"].startswith("c.svs ")
+    for record in (tmp_path / "slides").glob(".*.fetched.json"):
+        assert str(tmp_path) not in record.read_text()
+
+
+def stopping(request: Request) -> None:
+    """End the connection without an answer."""
+    request.handler.connection.shutdown(socket.SHUT_RDWR)
+    request.handler.close_connection = True
 
 
 def test_a_truncated_slide_that_the_server_thinks_whole_is_quarantined(tmp_path: Path, server: Server) -> None:
@@ -142,7 +216,8 @@ def test_another_file_under_the_same_address_is_not_taken_for_the_inspected_one(
     table = arrived(tmp_path, settings)
     server.contents["/a"], server.contents["/b"] = server.contents["/b"], server.contents["/a"]
     tiles = cut(tmp_path, table, settings)
-    assert set(tiles.quarantined) == {"a", "b"}
+    assert set(tiles.missing) == {"a", "b"}
+    assert "bytes, but" in tiles.missing["a"]
     assert set(tiles.index["slide"]) == {"c"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ from histo_assets.core.slides.inspection import incoming_record, inspect_slides,
 from histo_assets.core.slides.integrity import inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.demo.svs import write_svs
+from histo_assets.storage.digests import content_digest
 from histo_assets_tests.unit.tissue_slides import stroma
 
 
@@ -43,9 +46,24 @@ def test_a_sound_slide_is_described(sound: Path) -> None:
     assert record.bytes == sound.stat().st_size
 
 
-def test_a_missing_slide_is_quarantined(tmp_path: Path) -> None:
-    assert "missing" in reason(tmp_path / "a.svs")
-    assert "slide S1 is missing" in reason(None, slide_id="S1")
+def test_a_slide_that_is_not_there_is_missing_and_not_quarantined(tmp_path: Path) -> None:
+    records = inspect_slide(tmp_path / "a.svs"), inspect_slide(None, slide_id="S1")
+    assert [record.quarantined for record in records] == [None, None]
+    assert "a.svs is missing" in str(records[0].missing)
+    assert "slide S1 is missing" in str(records[1].missing)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_does_not_answer_is_no_verdict_on_the_slide(
+    sound: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def failing(path: Path) -> bool:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("histo_assets.core.slides.integrity._is_html", failing)
+    record = inspect_slide(sound)
+    assert record.quarantined is None
+    assert f"sound.svs cannot be read ({os.strerror(code)})" in str(record.missing)
 
 
 def test_an_empty_file_is_quarantined(tmp_path: Path) -> None:
@@ -162,6 +180,27 @@ def test_the_digest_follows_size_time_and_directory_but_not_the_path(tmp_path: P
     assert {kind for _, kind in digests} == {"directory"}
 
 
+def test_what_is_known_of_slides_does_not_depend_on_where_they_lie(tmp_path: Path, sound: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "else" / "where"
+    (first / "by donor").mkdir(parents=True)
+    shutil.copy2(sound, first / "by donor" / "a.svs")
+    shutil.copy2(sound, first / "b.svs")
+    shutil.copy2(sound, first / "b.tif")
+    (first / "c.svs").write_text("<html>")
+    shutil.copytree(first, second)
+    tables = [inspect_slides(selected("a", "b", "c", "d"), str(folder), SlideSettings()) for folder in (first, second)]
+    assert list(tables[0]["path"]) == ["by donor/a.svs", "", "c.svs", ""]
+    assert tables[0]["quarantined"][1] == "b.svs and b.tif both stand for slide b; keep one of them in the folder"
+    assert content_digest(tables[0]) == content_digest(tables[1])
+    assert list(thumbnails(tables[1], str(second), SlideSettings(), 100, 5)) == ["a"]
+
+
+def test_an_absolute_path_of_an_older_table_still_opens(tmp_path: Path, sound: Path) -> None:
+    old = inspect_slides(selected("a"), str(tmp_path), SlideSettings()).drop(columns="missing")
+    old = old.assign(path=str(sound), integrity="checked")
+    assert list(thumbnails(old, str(tmp_path), SlideSettings(), 100, 5)) == ["a"]
+
+
 def selected(*slides: str) -> pd.DataFrame:
     return pd.DataFrame({"slide": slides, "donor": slides, "tissue": "uterus", "sample": slides, "rank": 0})
 
@@ -175,8 +214,10 @@ def test_a_tissue_s_slides_are_found_and_one_bad_slide_does_not_stop_the_rest(tm
     assert list(table["slide"]) == ["GTEX-1117F-0126", "GTEX-1117F-0226", "GTEX-1117F-0326"]
     assert table["quarantined"].tolist()[0] is None
     assert "HTML" in table["quarantined"][1]
-    assert "no file of slide GTEX-1117F-0326" in table["quarantined"][2]
-    assert list(thumbnails(table, SlideSettings(), 100, 5)) == ["GTEX-1117F-0126"]
+    assert table["missing"].tolist()[:2] == [None, None]
+    assert "no file of slide GTEX-1117F-0326" in table["missing"][2]
+    assert table["quarantined"][2] is None
+    assert list(thumbnails(table, str(tmp_path), SlideSettings(), 100, 5)) == ["GTEX-1117F-0126"]
 
 
 def test_two_files_for_one_slide_quarantine_that_slide_alone(tmp_path: Path, sound: Path) -> None:
@@ -193,7 +234,7 @@ def test_an_incoming_slide_s_record_holds_json_values_only(tmp_path: Path, sound
     assert record["mpp"] is None
     assert record["tissue"] == "incoming"
     assert {type(value) for value in record.values()} <= {str, int, float, type(None)}
-    assert thumbnails_of(record, SlideSettings(), 100) == []
+    assert thumbnails_of(record, str(tmp_path), SlideSettings(), 100) == []
 
 
 def test_importing_the_room_loads_neither_slideio_nor_torch() -> None:

@@ -29,7 +29,14 @@ from histo_assets.core.tiling import tiles as tiles_module
 from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
-from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileReader, TileSet, TilingError, one_parameter_set
+from histo_assets.core.tiling.shards import (
+    INDEX_SCHEMA,
+    TileReader,
+    TileSet,
+    TilingError,
+    left_out_slides,
+    one_parameter_set,
+)
 from histo_assets.core.tiling.store import ShardStore
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
@@ -224,7 +231,7 @@ def test_a_slide_that_ends_its_process_is_quarantined_and_the_others_go_on(
     monkeypatch.setattr(tiles_module, "_cut_or_reason", deadly_cut)
     tile_set = cut(slides.assign(integrity=["checked", "unverified", "unverified"]), tmp_path)
     assert list(tile_set.quarantined) == ["b"]
-    assert "ends the process that reads it" in tile_set.quarantined["b"]
+    assert tile_set.quarantined["b"].startswith("b.svs ends the process that reads it")
     assert set(tile_set.index["slide"]) == {"a", "c"}
 
 
@@ -248,6 +255,7 @@ def test_a_slide_that_takes_too_much_memory_is_quarantined_and_the_others_go_on(
     tile_set = cut(unverified, tmp_path, workers=2, worker_megabytes=700)
     assert list(tile_set.quarantined) == ["b"]
     assert "raise resources.worker_megabytes" in tile_set.quarantined["b"]
+    assert tile_set.quarantined["b"].startswith("b.svs takes more memory")
     assert set(tile_set.index["slide"]) == {"a", "c"}
 
 
@@ -308,13 +316,16 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     told: list[str] = []
     tile_set = cut(table, tmp_path / "shards", progress=told.append)
     reasons = tile_set.quarantined
-    assert set(reasons) == {"lost", "gone", "changed", "blank", "coarse", "small"}
+    assert set(reasons) == {"lost", "changed", "blank", "coarse", "small"}
+    assert set(tile_set.missing) == {"gone"}
+    assert set(tile_set.left_out) == {*reasons, "gone", "page"}
     assert "do not decode, more than slides.max_lost_share = 0.05" in reasons["lost"]
-    assert "is missing" in reasons["gone"]
+    assert tile_set.missing["gone"].startswith("gone.svs is missing")
     assert "has changed since it was inspected" in reasons["changed"]
     assert reasons["blank"].startswith("blank: blank.svs shows no tissue")
     assert reasons["coarse"].startswith("scanned at 1.98 um/px, coarser than the study's 0.5")
     assert "smaller than one tile" in reasons["small"]
+    assert not any(str(tmp_path) in reason for reason in tile_set.left_out.values())
     assert set(tile_set.index["slide"]) == {"good", "zero"}
     assert not tile_set.complete
     assert any("storage tiles of length zero" in sentence for sentence in told)
@@ -384,6 +395,58 @@ def test_a_tile_set_survives_being_written_and_read(slides: pd.DataFrame, tmp_pa
     assert set(tile_set.rejected) >= {f"blur_{slide}_{number}" for slide in SLIDES for number in (1, 2)}
     assert all(simplejpeg.is_jpeg(jpeg) for jpeg in tile_set.rejected.values())
     assert all("blank: all" in reason for reason in tile_set.quarantined.values())
+
+
+def test_a_handle_does_not_say_where_its_shards_lie_but_finds_them_below_the_root_it_is_given(
+    slides: pd.DataFrame, tmp_path: Path
+) -> None:
+    tile_set = cut(slides, tmp_path / "first" / "tiles")
+    tile_set.write(tmp_path / "handle")
+    (tmp_path / "first").rename(tmp_path / "second")
+    assert str(tmp_path) not in (tmp_path / "handle" / "tileset.json").read_text()
+    moved = TileSet.read(tmp_path / "handle").located(str(tmp_path / "second"))
+    assert moved.shard_root == str(tmp_path / "second" / "tiles")
+    assert len(moved.jpeg_bytes(moved.index)) == len(tile_set.index)
+    assert moved.content_digest() == tile_set.content_digest()
+
+
+def test_a_handle_of_version_0_1_0_is_read_and_found_again_by_its_folder_s_name(
+    slides: pd.DataFrame, tmp_path: Path
+) -> None:
+    tile_set = cut(slides, tmp_path / "shards" / "tiles")
+    tile_set.write(tmp_path / "handle")
+    stored = tmp_path / "handle" / "tileset.json"
+    content = json.loads(stored.read_text())
+    del content["missing"], content["left_out"]
+    stored.write_text(json.dumps(content | {"shard_root": "/an/old/place/shards/tiles"}))
+    read = TileSet.read(tmp_path / "handle")
+    assert (read.missing, read.left_out) == ({}, {})
+    read = read.located(str(tmp_path / "shards"))
+    assert read.jpeg_bytes(read.index) == tile_set.jpeg_bytes(tile_set.index)
+
+
+def test_slides_that_inspection_left_out_are_named_with_the_tiles_and_change_no_version(
+    slides: pd.DataFrame, tmp_path: Path
+) -> None:
+    others = slides.assign(slide=["x", "y", "z"], missing=["404", None, None], quarantined=[None, "torn", "torn"])
+    whole = cut(slides, tmp_path / "shards")
+    made = cut(pd.concat([slides, others], ignore_index=True), tmp_path / "shards")
+    assert made.content_digest() == whole.content_digest()
+    assert made.quarantined == {}
+    made.write(tmp_path / "handle")
+    left_out = left_out_slides({"uterus": TileSet.read(tmp_path / "handle")})
+    assert sorted(left_out.itertuples(index=False, name=None)) == [
+        ("x", "uterus", "missing", "404"),
+        ("y", "uterus", "quarantined", "torn"),
+        ("z", "uterus", "quarantined", "torn"),
+    ]
+
+
+def test_a_table_of_version_0_1_0_is_tiled_though_it_has_no_column_of_missing_slides(
+    slides: pd.DataFrame, tmp_path: Path
+) -> None:
+    old = slides.drop(columns="missing")
+    assert cut(old, tmp_path, folder="/elsewhere").content_digest() == cut(slides, tmp_path).content_digest()
 
 
 def test_a_reader_travels_to_other_processes_and_finds_every_tissue(slides: pd.DataFrame, tmp_path: Path) -> None:

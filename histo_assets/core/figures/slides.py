@@ -57,13 +57,16 @@ _MOST_ROWS = 60
 def slide_sizes(raw_slides: pd.DataFrame, title: str = "Slide files") -> Figure:
     """Return the slides' width against height (mm, or 1,000 px where no resolution is known).
 
-    `raw_slides` has `slide`, `width`, `height` (level-0 px), `mpp` (um/px), `bytes` and `quarantined` (the
-    reason or None). Quarantined slides stand in red with their reasons.
+    `raw_slides` has `slide`, `width`, `height` (level-0 px), `mpp` (um/px), `bytes`, `quarantined` and `missing`
+    (the reason or None). Quarantined slides stand in red; the reasons of both are listed.
     """
     if reason := problem(raw_slides, "slide", "width", "height", "mpp"):
         return message_figure(title, reason)
-    reasons = texts(raw_slides["quarantined"]) if "quarantined" in raw_slides.columns else [""] * len(raw_slides)
-    bad = np.array([bool(reason) for reason in reasons])
+    reasons, absent = (
+        texts(raw_slides[column]) if column in raw_slides.columns else [""] * len(raw_slides)
+        for column in ("quarantined", "missing")
+    )
+    bad, gone = (np.array([bool(reason) for reason in column], dtype=bool) for column in (reasons, absent))
     width, height, mpp = (numbers(raw_slides[column]) for column in ("width", "height", "mpp"))
     known = (mpp > 0) & (width > 0)
     unit, scale = (
@@ -73,7 +76,7 @@ def slide_sizes(raw_slides: pd.DataFrame, title: str = "Slide files") -> Figure:
     size = numbers(raw_slides["bytes"]) if "bytes" in raw_slides.columns else np.full(len(bad), np.nan)
     figure = new_figure(8.5, 4.4)
     total = "" if np.isnan(size).all() else f", {np.nansum(size) / 1e9:,.2f} GB"
-    headline(figure, f"{title}: {counted(len(bad), 'slide')}{total}, {bad.sum()} quarantined")
+    headline(figure, f"{title}: {counted(len(bad), 'slide')}{total}, {bad.sum()} quarantined, {gone.sum()} missing")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     dress(left, "Size of the scan", f"width, {unit}", f"height, {unit}", grid="both")
     area = 18 + 110 * np.nan_to_num(size / max(float(np.nanmax(size, initial=1.0)), 1.0), nan=0.2)
@@ -90,8 +93,10 @@ def slide_sizes(raw_slides: pd.DataFrame, title: str = "Slide files") -> Figure:
     else:
         empty_panel(left, "No slide's size is known.")
     right.set_axis_off()
-    lines = [f"{slide}: {reason}" for slide, reason in zip(texts(raw_slides["slide"]), reasons, strict=True) if reason]
-    right.set_title("Quarantined", loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=8)
+    names = texts(raw_slides["slide"])
+    lines = [f"{slide}: {reason}" for slide, reason in zip(names, reasons, strict=True) if reason]
+    lines += [f"{slide} (missing): {reason}" for slide, reason in zip(names, absent, strict=True) if reason]
+    right.set_title("Quarantined or missing", loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=8)
     text, colour = (wrapped(lines, 52, 9), ALARM) if lines else ("None: every slide opened.", MUTED)
     right.text(0, 0.98, text, transform=right.transAxes, va="top", fontsize=7.5, color=colour, linespacing=1.35)
     return figure

@@ -100,6 +100,7 @@ def _key_figures(t: StudyTables) -> dict[str, Any]:
     return {
         "slides": int(t.raw_slides["slide"].nunique()),
         "quarantined": int(t.raw_slides["quarantined"].notna().sum()),
+        "missing": int(t.raw_slides["missing"].notna().sum()),
         "donors": len(t.split),
         "tiles": int(t.funnel["kept"].sum()),
         "genes": t.expression.n_vars,
@@ -124,14 +125,19 @@ def _scatter(adata: AnnData, title: str) -> Figure:
 
 def _cohort_section(t: StudyTables) -> Section:
     bad = t.raw_slides[t.raw_slides["quarantined"].notna()][["slide", "tissue", "quarantined"]]
+    missing = t.raw_slides[t.raw_slides["missing"].notna()][["slide", "tissue", "missing"]]
     selected = t.raw_slides[["slide", "donor", "tissue"]]
     return Section(
         "Cohort",
         (
             _picture(cohort.cohort_overview(t.manifest, t.pairs), "The cohort (Fig. 1 of the post)."),
             _picture(cohort.split_figure(t.split, selected), "Donors of each tissue on each side of the split."),
-            Paragraph(f"{len(bad)} of {len(t.raw_slides)} selected slides are quarantined."),
+            Paragraph(
+                f"Of {len(t.raw_slides)} selected slides {len(bad)} are quarantined (the file cannot be used) and"
+                f" {len(missing)} are missing (there is no file, or it could not be fetched)."
+            ),
             *([TableBlock(bad, "Quarantined slides, with the reason.")] if len(bad) else []),
+            *([TableBlock(missing, "Missing slides, with the reason.")] if len(missing) else []),
         ),
     )
 

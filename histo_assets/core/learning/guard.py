@@ -46,5 +46,5 @@ def refuse_unfit_tiles(
             )
     if parameters != shared:
         raise LearningError(
-            "all tiles were cut under other settings than the study's; materialize the tiles of every tissue again"
+            "all tiles were cut under other settings than the study's; run `histo-assets materialize --select tiles`"
         )

@@ -24,7 +24,7 @@ from histo_assets.core.download.fetched import (
     write_record,
 )
 from histo_assets.core.download.sources import SlideSource
-from histo_assets.core.slides.inspection import inspect_slides, slide_table, thumbnails
+from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp
@@ -46,7 +46,7 @@ def arrived_slides(
 
     What is in `folder` is taken as it is. Other slides are fetched from the study's source, a few at a time; one
     that was fetched before and dropped since is described by its record. A slide that cannot be fetched is
-    quarantined with the reason, the others go on.
+    missing with the reason, the others go on.
 
     Parameters
     ----------
@@ -65,6 +65,17 @@ def arrived_slides(
     with ThreadPoolExecutor(source.parallel) as pool:
         records = list(pool.map(arrivals.record, rows))
     return slide_table(rows, records), arrivals.thumbnails
+
+
+def outages(slides: pd.DataFrame, settings: SlideSettings) -> dict[str, str]:
+    """Return slide -> reason of the slides that could not be fetched or read, which the next run shall try again.
+
+    A slide that is not in a folder which nothing is fetched into is none of them: its file is seen when it comes.
+    """
+    missing = slides[slides["missing"].notna()]
+    if settings.source.kind == "folder":
+        missing = missing[missing["path"] != ""]
+    return dict(zip(missing["slide"], missing["missing"], strict=True))
 
 
 class _Arrivals:
@@ -92,13 +103,18 @@ class _Arrivals:
         try:
             own = match_slide_files([slide], self._own, self._known).get(slide)
             if own is not None:
-                return inspect_slide(own, self._settings, slide)
+                return kept_in(self._folder, inspect_slide(own, self._settings, slide))
             before = fetched_slide(self._folder, slide)
             if before is not None and not before.is_there(self._folder) and self._still_holds(before):
                 return self._remembered(before)
             return self._fetched({str(name): str(value) for name, value in row.items()}, before)
-        except (CohortError, DownloadError) as error:
-            return SlideRecord("", quarantined=str(error))
+        except CohortError as error:
+            return kept_in(self._folder, SlideRecord("", quarantined=str(error)))
+        except DownloadError as error:
+            return kept_in(self._folder, SlideRecord("", missing=str(error)))
+        except OSError as error:
+            reason = f"slide {slide} could not be fetched ({error.strerror or type(error).__name__}); run again"
+            return SlideRecord("", missing=reason)
 
     def _fetched(self, row: Mapping[str, str], before: FetchedSlide | None) -> SlideRecord:
         slide = row["slide"]
@@ -111,7 +127,7 @@ class _Arrivals:
             if not here:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
-            found = replace(found, digest=fetched.sha256, digest_kind=FETCHED)
+            found = kept_in(self._folder, replace(found, digest=fetched.sha256, digest_kind=FETCHED))
             write_record(self._folder, replace(fetched, inspected=self._inspected(slide, found)))
         finally:
             with self._lock:
@@ -126,7 +142,7 @@ class _Arrivals:
     def _inspected(self, slide: str, found: SlideRecord) -> dict[str, Any]:
         """Return what a dropped slide is described by: its record, the resolution assumed, a small picture."""
         pictures = thumbnails(
-            pd.DataFrame([{"slide": slide} | asdict(found)]), self._settings, max_px=_THUMBNAIL_PX, most=1
+            pd.DataFrame([{"slide": slide} | asdict(found)]), str(self._folder), self._settings, _THUMBNAIL_PX, most=1
         )
         return {
             "record": asdict(found),
@@ -140,4 +156,4 @@ class _Arrivals:
     def _remembered(self, before: FetchedSlide) -> SlideRecord:
         self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
         record = {**before.inspected["record"]}
-        return SlideRecord(**{**record, "path": str(self._folder / before.name)})
+        return kept_in(self._folder, SlideRecord(**{**record, "path": str(self._folder / before.name)}))

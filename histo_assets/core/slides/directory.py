@@ -28,6 +28,10 @@ class SlideError(ValueError):
     """A slide that cannot be used: the message names the file and the way out."""
 
 
+class MissingSlideError(SlideError):
+    """A slide that is not there, or cannot be fetched now: no verdict on its file."""
+
+
 @dataclass(frozen=True)
 class StoredLevel:
     """One resolution level of a TIFF slide; `offsets` and `lengths` are in bytes, row by row."""

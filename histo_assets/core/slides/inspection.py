@@ -13,12 +13,14 @@ import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
 from histo_assets.core.cohort.ids import match_slide_files
+from histo_assets.core.files import without_folder
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import DRIVERS, open_slide
 
 _IDENTITY = ("slide", "donor", "tissue", "sample")
+LEFT_OUT = ("quarantined", "missing")
 
 
 def inspect_slides(
@@ -40,8 +42,8 @@ def inspect_slides(
     Returns
     -------
     pandas.DataFrame
-        slide, donor, tissue, sample and the fields of `SlideRecord`; `quarantined` is the reason why
-        a slide cannot be used, or None.
+        slide, donor, tissue, sample and the fields of `SlideRecord`; `path` is relative to `folder`, `quarantined`
+        the reason why a file cannot be used, or None, `missing` the reason why there is none, or None.
     """
     files, rows = slide_files(folder), selected.to_dict("records")
     cohort = known or list(selected["slide"])
@@ -53,8 +55,29 @@ def slide_table(rows: Sequence[Mapping[Hashable, Any]], records: Sequence[SlideR
     described = [{name: row[name] for name in _IDENTITY} | asdict(r) for row, r in zip(rows, records, strict=True)]
     columns = [*_IDENTITY, *asdict(SlideRecord(""))]
     table = pd.DataFrame(described, columns=columns)
-    table["quarantined"] = table["quarantined"].astype(object).where(table["quarantined"].notna(), None)
-    return table
+    return table.assign(**{name: reasons(table, name) for name in LEFT_OUT})
+
+
+def reasons(slides: pd.DataFrame, column: str) -> pd.Series[Any]:
+    """Return the reasons of column `quarantined` or `missing`, None where there is none; old tables lack `missing`."""
+    if column not in slides.columns:
+        return pd.Series([None] * len(slides), index=slides.index, dtype=object)
+    return slides[column].astype(object).where(slides[column].notna(), None)
+
+
+def usable(slides: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of slides that are there and sound."""
+    return slides[reasons(slides, "quarantined").isna() & reasons(slides, "missing").isna()]
+
+
+def kept_in(folder: str | os.PathLike[str], record: SlideRecord) -> SlideRecord:
+    """Return the record as it is stored: its path and what its reasons name relative to the folder of slides."""
+
+    def plain(reason: str | None) -> str | None:
+        return None if reason is None else without_folder(reason, folder)
+
+    path = os.path.relpath(record.path, folder) if record.path else ""
+    return replace(record, path=path, quarantined=plain(record.quarantined), missing=plain(record.missing))
 
 
 def incoming_record(folder: str, slide: str, settings: SlideSettings) -> dict[str, Any]:
@@ -74,19 +97,21 @@ def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSett
     return settings.model_copy(update={"assume_mpp": assumed})
 
 
-def thumbnails(slides: pd.DataFrame, settings: SlideSettings, max_px: int, most: int) -> dict[str, bytes]:
+def thumbnails(slides: pd.DataFrame, folder: str, settings: SlideSettings, max_px: int, most: int) -> dict[str, bytes]:
     """Return the first `most` sound slides as JPEGs, their longer side `max_px`, by slide.
 
-    Only slides whose every storage tile is checked are opened; slideio's other readers may end the process.
+    Their paths are relative to `folder`. Only slides whose every storage tile is checked are opened; slideio's
+    other readers may end the process.
     """
-    checked = slides[(slides["integrity"] == "checked") & slides["quarantined"].isna()].head(most)
-    found = {row["slide"]: _thumbnail(row, settings, max_px) for row in checked.to_dict("records")}
+    sound = usable(slides)
+    checked = sound[sound["integrity"] == "checked"].head(most)
+    found = {row["slide"]: _thumbnail(row, folder, settings, max_px) for row in checked.to_dict("records")}
     return {slide: jpeg for slide, jpeg in found.items() if jpeg is not None}
 
 
-def thumbnails_of(record: dict[str, Any], settings: SlideSettings, max_px: int) -> list[bytes]:
-    """Return the JPEG of one slide in a list, which is empty where it cannot be shown."""
-    return list(thumbnails(pd.DataFrame([record]), settings, max_px, 1).values())
+def thumbnails_of(record: dict[str, Any], folder: str, settings: SlideSettings, max_px: int) -> list[bytes]:
+    """Return the JPEG of one slide of `folder` in a list, which is empty where it cannot be shown."""
+    return list(thumbnails(pd.DataFrame([record]), folder, settings, max_px, 1).values())
 
 
 def slide_files(folder: str) -> list[str]:
@@ -120,18 +145,17 @@ def _record(
     try:
         path = match_slide_files([slide], files, known).get(slide)
     except CohortError as error:
-        return SlideRecord("", quarantined=str(error))
+        return kept_in(folder, SlideRecord("", quarantined=str(error)))
     if path is None:
-        missing = inspect_slide(None, settings, slide)
-        return replace(missing, quarantined=f"no file of slide {slide} in {folder}; fetch it or leave the slide out")
-    return inspect_slide(path, settings, slide)
+        return SlideRecord("", missing=f"no file of slide {slide} in the folder of slides; fetch it or leave it out")
+    return kept_in(folder, inspect_slide(path, settings, slide))
 
 
-def _thumbnail(record: dict[Hashable, Any], settings: SlideSettings, max_px: int) -> bytes | None:
+def _thumbnail(record: dict[Hashable, Any], folder: str, settings: SlideSettings, max_px: int) -> bytes | None:
     import simplejpeg
 
     try:
-        with open_slide(record["path"], settings, record["slide"]) as slide:
+        with open_slide(Path(folder) / record["path"], settings, record["slide"]) as slide:
             return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(slide.thumbnail(max_px)), 85, "RGB", "420"))
     except (SlideError, OSError):
         return None

@@ -8,6 +8,7 @@ process that reads them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -30,6 +31,9 @@ from histo_assets.core.slides.slide import assumed_mpp, slide_driver
 
 LARGEST_STORAGE_TILE = 16_384
 
+# What a disk or a server that fails for a while answers: no verdict on the file.
+_OUT_OF_REACH = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EACCES, errno.ENOENT}
+
 
 @dataclass(frozen=True)
 class SlideRecord:
@@ -39,8 +43,9 @@ class SlideRecord:
     `digest_kind` is `directory` (size, mtime and TIFF directory), `ends` (size, mtime and both ends of
     the file), `folder`, or `fetched` (the sha256 taken when it was fetched). `integrity` is `checked`
     where every storage tile lies within the file and is decoded strictly when it is read, `unverified`
-    where a general reader alone reads the format, '' for a quarantined slide. `quarantined` is the reason,
-    or None for a good slide.
+    where a general reader alone reads the format, '' for a slide that cannot be used. `quarantined` is the
+    verdict on a file that is there, or None; `missing` the reason why no file is there, or None. A record that
+    is stored has its `path` relative to the folder of slides.
     """
 
     path: str
@@ -54,6 +59,7 @@ class SlideRecord:
     digest_kind: str = ""
     integrity: str = ""
     quarantined: str | None = None
+    missing: str | None = None
 
 
 def inspect_slide(
@@ -72,13 +78,18 @@ def inspect_slide(
     """
     if not path or not Path(path).exists():
         name = str(path) if path else f"the file of slide {slide_id}"
-        return SlideRecord(str(path or ""), quarantined=f"{name} is missing; fetch it or take it out of the manifest")
+        return SlideRecord(str(path or ""), missing=f"{name} is missing; fetch it or take it out of the manifest")
     record = SlideRecord(str(path))
     try:
         record = replace(record, bytes=_bytes(Path(path)))
         return _inspected(record, Path(path), assumed_mpp(settings, slide_id), slide_id)
-    except (SlideError, OSError) as error:
+    except SlideError as error:
         return replace(record, quarantined=str(error))
+    except OSError as error:
+        reason = f"{Path(path).name} cannot be read ({error.strerror or error})"
+        if error.errno in _OUT_OF_REACH:
+            return replace(record, missing=f"{reason}; see to the disk or the file's permissions")
+        return replace(record, quarantined=f"{reason}; copy or download it again")
 
 
 def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:

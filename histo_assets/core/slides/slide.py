@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from histo_assets.core.slides.dicom import read_dicom
-from histo_assets.core.slides.directory import TIFF_SUFFIXES, SlideError, is_tiff, read_directory
+from histo_assets.core.slides.directory import TIFF_SUFFIXES, MissingSlideError, SlideError, is_tiff, read_directory
 from histo_assets.core.slides.fast import StorageTiles
 from histo_assets.core.slides.readers import (
     OPENSLIDE,
@@ -202,7 +202,7 @@ def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = No
     """
     path = Path(path)
     if not path.exists():
-        raise SlideError(f"{path} is missing; fetch the slide or take it out of the manifest")
+        raise MissingSlideError(f"{path} is missing; fetch the slide or take it out of the manifest")
     assumed = assumed_mpp(settings, slide_id)
     driver = slide_driver(path)
     if path.suffix.lower() in TIFF_SUFFIXES and driver == "SVS":

@@ -17,11 +17,11 @@ from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.quality import REASONS
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
-from histo_assets.core.tiling.sidecar import SlideCut, first_good
+from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
 
 EXAMPLES_PER_REASON = 8
 
-Given: TypeAlias = SlideCut | str
+Given: TypeAlias = SlideCut | LeftOut
 """What a slide came to: its cut, or why it could not be cut."""
 
 
@@ -35,19 +35,20 @@ def tile_set_of(
     tissue: str,
     shard_root: str,
 ) -> TileSet:
-    """Return the tile set of a tissue from what each of its slides came to."""
+    """Return the tile set of a tissue from what each of its slides came to, those without a job included."""
     cuts = {slide: given[slide] for slide in jobs}
     donors = dict(zip(sound["slide"], sound["donor"], strict=True))
     rows, previews = [], {}
     for slide, cut in cuts.items():
-        if isinstance(cut, str):
+        if isinstance(cut, LeftOut):
             continue
         chosen = pl.DataFrame(_rows(jobs[slide], cut, donors[slide], counts[slide]), schema=INDEX_SCHEMA, orient="row")
         rows.append(chosen)
         previews[slide] = _preview(jobs[slide], cut, chosen)
     index = pl.concat(rows) if rows else pl.DataFrame(schema=INDEX_SCHEMA)
-    whole = [cut for cut in cuts.values() if not isinstance(cut, str)]
-    reasons = {slide: cut if isinstance(cut, str) else cut.quarantined for slide, cut in cuts.items()}
+    whole = [cut for cut in cuts.values() if isinstance(cut, SlideCut)]
+    left_out = {slide: reason for slide, result in given.items() if (reason := _left_out(result))}
+    missing = {slide: out.reason for slide, out in left_out.items() if out.missing}
     wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
     return TileSet(
         index=index,
@@ -55,13 +56,22 @@ def tile_set_of(
         tissue=tissue,
         parameters=settings_digest(settings.without_overrides(), slide_settings.max_lost_share),
         shard_root=str(shard_root),
-        quarantined={slide: reason for slide, reason in reasons.items() if reason},
+        quarantined={slide: left_out[slide].reason for slide in jobs if slide in left_out and slide not in missing},
         complete=len(index) >= wanted,
         previews=previews,
         rejected=_examples(whole),
         looked=_looked(whole),
         lost_storage_tiles={cut.slide: cut.lost_storage_tiles for cut in whole if cut.lost_storage_tiles},
+        missing=missing,
+        left_out={slide: out.reason for slide, out in left_out.items()},
     )
+
+
+def _left_out(result: Given) -> LeftOut | None:
+    """Return why a slide gives no tiles, or None where it does."""
+    if isinstance(result, LeftOut):
+        return result
+    return LeftOut(result.quarantined) if result.quarantined else None
 
 
 def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def write_thresholds(
 
     found = {item.tissue: item.threshold for item in thresholds if item.threshold is not None}
     if not found:
-        raise TilingError("no tissue has enough tiles for a threshold; materialize tiles first")
+        raise TilingError("no tissue has enough tiles for a threshold; run `histo-assets materialize --select tiles`")
     if path.exists():
         raise TilingError(f"{path} exists; give another name, or take it away")
     per_tissue: dict[str, dict[str, Any]] = {tissue: dict(own) for tissue, own in kept.items()}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.integrity import slide_digest
 from histo_assets.core.slides.slide import Slide, open_slide
 from histo_assets.core.tiling.dropped import FETCHED, fetch_again
@@ -104,9 +104,9 @@ def _opened(job: SlideJob) -> Iterator[Slide]:
     if job.digest_kind == FETCHED:
         fetch_again(job)
     if not Path(job.path).exists():
-        raise SlideError(f"{job.path} is missing; fetch it again and materialize raw_slides of {job.tissue}")
+        raise MissingSlideError(f"{Path(job.path).name} is missing; fetch it again, then {job.inspect_again}`")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
-        raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
+        raise SlideError(f"{Path(job.path).name} has changed since it was inspected; {job.inspect_again}`")
     with open_slide(job.path, job.slides, job.slide) as slide:
         yield slide
 

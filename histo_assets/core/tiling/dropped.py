@@ -9,7 +9,7 @@ from pathlib import Path
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.fetched import drop_over_budget, fetch_slide, fetched_slide, write_record
 from histo_assets.core.slides.arrival import FETCHED
-from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.tiling.job import SlideJob
 
 __all__ = ["FETCHED", "fetch_again", "let_go"]
@@ -20,19 +20,23 @@ def fetch_again(job: SlideJob) -> None:
 
     Raises
     ------
+    MissingSlideError
+        It cannot be fetched.
     SlideError
-        It cannot be fetched, or the source has other content than when it was inspected.
+        The source has other content than when it was inspected.
     """
-    folder = Path(job.path).parent
+    folder, name = Path(job.path).parent, Path(job.path).name
     record = fetched_slide(folder, job.slide)
     if record is None:
-        raise SlideError(f"what is known of {job.path} is gone; materialize raw_slides of {job.tissue} again")
+        raise MissingSlideError(f"what is known of {name} is gone; {job.inspect_again} --force`")
     try:
         record = fetch_slide(record.remote, folder, job.slides.source)
     except DownloadError as error:
-        raise SlideError(str(error)) from None
+        raise MissingSlideError(str(error)) from None
+    except OSError as error:
+        raise MissingSlideError(f"{name} could not be fetched ({error.strerror or error}); run again") from None
     if record.sha256 != job.digest:
-        raise SlideError(f"{job.path} has changed since it was inspected; materialize raw_slides of {job.tissue} again")
+        raise SlideError(f"{name} has changed since it was inspected; {job.inspect_again} --force`")
 
 
 def let_go(job: SlideJob) -> list[str]:

@@ -34,6 +34,11 @@ class SlideJob:
         return max(1, round(self.tiling.tile_px * self.tiling.mpp / self.mpp))
 
     @property
+    def inspect_again(self) -> str:
+        """The advice to inspect the slide again, up to where options may follow and a backtick must."""
+        return f"run `histo-assets materialize --select raw_slides --partition {self.tissue}"
+
+    @property
     def cells(self) -> int:
         """Cells of the grid: the tiles that fit onto the slide."""
         return (self.width // self.size) * (self.height // self.size)

@@ -7,7 +7,7 @@ import mmap
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 import polars as pl
 
 from histo_assets.core.files import settings_digest, write_json
+from histo_assets.core.slides.inspection import reasons
 from histo_assets.core.tiling.store import ShardStore, TilingError
 
 __all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
@@ -57,7 +58,8 @@ class TileSet:
         looked at and rejected by reason, `good` and `kept`. Cells that were never looked at, because
         enough tiles had been found, are the difference.
     tissue, parameters, shard_root
-        The tissue; the digest of the settings it was cut under; where the shards are.
+        The tissue; the digest of the settings it was cut under; where the shards are. Of the last only the name of
+        the folder is stored: who loads the handle says by `located` below which root that lies.
     quarantined
         Slides given up while tiling, with the reason.
     complete
@@ -70,6 +72,9 @@ class TileSet:
         One row a tile that was looked at: slide, reason ('' for a good one), jpeg_bytes (bytes per pixel).
     lost_storage_tiles
         How many storage tiles of a slide did not decode, where there were any.
+    missing, left_out
+        Slides that were not there or could not be fetched, and all slides that gave no tiles, with the reason:
+        those that inspection left out and those that tiling did.
     """
 
     index: pl.DataFrame
@@ -83,6 +88,12 @@ class TileSet:
     rejected: dict[str, bytes] = field(repr=False)
     looked: pl.DataFrame = field(repr=False)
     lost_storage_tiles: dict[str, int]
+    missing: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def located(self, root: str) -> TileSet:
+        """Return the handle of shards that lie below `root`, in the folder that is named by the asset."""
+        return replace(self, shard_root=f"{root}/{_last_part(self.shard_root)}")
 
     def jpeg_bytes(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the JPEG of every row of `rows`, which are rows of the index."""
@@ -102,7 +113,7 @@ class TileSet:
         """Return a digest of the tiles themselves and what is known of them.
 
         Neither where the tiles lie nor how far a slide was looked at counts: cutting more of it later, for another
-        study, changes nothing.
+        study, changes nothing. Nor do slides that were never tiled.
         """
         rows = self.index.drop("shard", "offset")
         funnel = self.funnel.to_csv(index=False)
@@ -118,8 +129,9 @@ class TileSet:
             (folder / kind).mkdir(exist_ok=True)
             for name, jpeg in pictures.items():
                 (folder / kind / f"{name}.jpg").write_bytes(jpeg)
-        names = ("tissue", "parameters", "shard_root", "quarantined", "complete", "lost_storage_tiles")
-        write_json(folder / "tileset.json", {name: getattr(self, name) for name in names})
+        names = ("tissue", "parameters", "quarantined", "complete", "lost_storage_tiles", "missing", "left_out")
+        content = {name: getattr(self, name) for name in names}
+        write_json(folder / "tileset.json", {**content, "shard_root": _last_part(self.shard_root)})
 
     @classmethod
     def read(cls, folder: Path) -> TileSet:
@@ -178,7 +190,7 @@ class TileReader:
                 tissue, shard = rows["tissue"][place], rows["shard"][place]
                 raise TilingError(
                     f"shard {tissue}/{shard} is not the one that the index was made of; "
-                    f"delete it and materialize the tiles of {tissue} again"
+                    "delete it and run `histo-assets materialize --select tiles`"
                 )
         return found
 
@@ -200,13 +212,30 @@ class TileReader:
         return {**self.__dict__, "_mapped": OrderedDict()}
 
 
-def with_reasons(raw_slides: pd.DataFrame, quarantined: Mapping[str, str]) -> pd.DataFrame:
-    """Return the raw slides of a tissue, those that tiling threw out with their reason too."""
-    reasons = [
-        quarantined.get(slide, reason)
-        for slide, reason in zip(raw_slides["slide"], raw_slides["quarantined"], strict=True)
+def with_reasons(raw_slides: pd.DataFrame, tiles: TileSet) -> pd.DataFrame:
+    """Return the raw slides of a tissue, those that tiling left out with their reason too."""
+    by_column = {"quarantined": tiles.quarantined, "missing": tiles.missing}
+    columns = {
+        name: [
+            own.get(slide, reason) for slide, reason in zip(raw_slides["slide"], reasons(raw_slides, name), strict=True)
+        ]
+        for name, own in by_column.items()
+    }
+    return raw_slides.assign(**{n: pd.Series(c, index=raw_slides.index, dtype=object) for n, c in columns.items()})
+
+
+def left_out_slides(tiles: Mapping[str, TileSet]) -> pd.DataFrame:
+    """Return the slides that gave no tiles: slide, tissue, kind (missing or quarantined), reason."""
+    rows = [
+        (slide, tissue, "missing" if slide in tile_set.missing else "quarantined", reason)
+        for tissue, tile_set in tiles.items()
+        for slide, reason in tile_set.left_out.items()
     ]
-    return raw_slides.assign(quarantined=pd.Series(reasons, index=raw_slides.index, dtype=object))
+    return pd.DataFrame(rows, columns=["slide", "tissue", "kind", "reason"])
+
+
+def _last_part(place: str) -> str:
+    return place.rstrip("/").rsplit("/", 1)[-1]
 
 
 def one_parameter_set(tiles: Mapping[str, TileSet], tissues: Sequence[str]) -> str:
@@ -219,7 +248,7 @@ def one_parameter_set(tiles: Mapping[str, TileSet], tissues: Sequence[str]) -> s
     """
     absent = [tissue for tissue in tissues if tissue not in tiles]
     if absent:
-        raise TilingError(f"there are no tiles of {', '.join(absent)}; materialize them first")
+        raise TilingError(f"there are no tiles of {', '.join(absent)}; run `histo-assets materialize --select tiles`")
     by_digest: dict[str, list[str]] = {}
     for tissue in tissues:
         by_digest.setdefault(tiles[tissue].parameters, []).append(tissue)
@@ -227,6 +256,6 @@ def one_parameter_set(tiles: Mapping[str, TileSet], tissues: Sequence[str]) -> s
         fewest = min(by_digest, key=lambda digest: (len(by_digest[digest]), digest))
         raise TilingError(
             f"the tiles of {', '.join(by_digest[fewest])} were cut under other settings than the rest; "
-            "materialize them again"
+            "run `histo-assets materialize --select tiles`"
         )
     return next(iter(by_digest), "")

@@ -98,6 +98,14 @@ class SlideCut:
         return cls(**content, looked=looked, examples=examples, thumbnail=thumbnail, mask=mask)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Why a slide gives no tiles: it is `missing`, or its file is to blame."""
+
+    reason: str
+    missing: bool = False
+
+
 def first_good(looked: Sequence[Looked], count: int) -> list[Looked]:
     """Return what had been looked at when the `count`-th good tile was found; all where there are fewer."""
     found = 0

@@ -65,11 +65,11 @@ def tile_slide(
         Told a sentence when the slide is done.
     """
     record = inspect_slide(path, slide_settings, slide)
-    if record.quarantined:
-        return SingleSlide(record, None, record.quarantined)
+    if reason := record.quarantined or record.missing:
+        return SingleSlide(record, None, reason)
     row = {"slide": slide, "donor": slide, "tissue": tissue, "sample": slide} | asdict(record)
     tiles = tile_tissue(
-        pd.DataFrame([row]).astype({"quarantined": object}),
+        pd.DataFrame([row]),
         str(out.absolute() / SHARDS),
         settings.model_copy(update={"tiles_per_tissue": None}),
         slide_settings,
@@ -80,4 +80,4 @@ def tile_slide(
     for pictures in ("previews", "rejected"):
         shutil.rmtree(out / pictures, ignore_errors=True)
     tiles.write(out)
-    return SingleSlide(record, tiles, tiles.quarantined.get(slide))
+    return SingleSlide(record, tiles, tiles.left_out.get(slide))

@@ -68,7 +68,7 @@ class ShardStore:
         except FileNotFoundError:
             path = None
         if path is None or not path.exists():
-            raise TilingError(f"shard {location} is missing; materialize the tiles of {self.tissue} again")
+            raise TilingError(f"shard {location} is missing; run `histo-assets materialize --select tiles`")
         return path
 
     def read_text(self, name: str) -> str:

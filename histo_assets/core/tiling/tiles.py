@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.files import without_folder
+from histo_assets.core.slides.directory import MissingSlideError, SlideError
+from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.assembly import Given, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
@@ -22,7 +25,7 @@ from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.sampling import balanced_counts
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import ShardStore, TileSet
-from histo_assets.core.tiling.sidecar import SlideCut
+from histo_assets.core.tiling.sidecar import LeftOut, SlideCut
 
 # Tiles cut beyond a slide's share, so that one poor slide does not have all others cut twice.
 _SPARE = 0.1
@@ -40,18 +43,20 @@ def tile_tissue(
     workers: int,
     progress: Callable[[str], None],
     worker_megabytes: int = 2000,
+    folder: str = "",
 ) -> TileSet:
     """Return the tiles of one tissue, cutting only what no earlier run has cut.
 
     A slide's shard is reused where it is whole and holds enough tiles: nothing is decoded then, the
-    slide need not even be there. A slide that cannot be read is quarantined, the others go on.
+    slide need not even be there. A slide that cannot be read is quarantined, one that cannot be fetched again is
+    missing; the others go on.
     Which tiles are chosen depends neither on the order of the slides nor on `workers` or earlier runs.
 
     Parameters
     ----------
     raw_slides
         One row a slide: slide, donor, path, mpp (um/px), width, height (level-0 pixels), digest,
-        digest_kind, integrity, quarantined. Rows with a reason in `quarantined` are passed over.
+        digest_kind, integrity, quarantined, missing. Rows with a reason in one of the last two are passed over.
     shard_root
         Local path or fsspec URL; the shards lie in its folder `tissue`.
     workers
@@ -61,15 +66,17 @@ def tile_tissue(
         Told a sentence after each slide.
     worker_megabytes
         What a worker process may allocate; a slide that takes more is quarantined.
+    folder
+        What the paths of `raw_slides` are relative to.
     """
-    sound = raw_slides[raw_slides["quarantined"].isna()]
-    rows = sound.to_dict("records")
+    sound = usable(raw_slides)
+    rows = [{**row, "path": str(Path(folder) / row["path"])} for row in sound.to_dict("records")]
     jobs = {row["slide"]: _job(row, shard_root, settings, slide_settings, tissue) for row in rows}
     store = ShardStore(shard_root, tissue)
     given = _reusable(jobs, store)
     read_before = _read_before(jobs, set(jobs) - set(given), store)
     reused = len(given)
-    given |= {slide: reason for slide, job in jobs.items() if (reason := _too_coarse(job))}
+    given |= {slide: LeftOut(reason) for slide, job in jobs.items() if (reason := _too_coarse(job))}
     unverified = set(sound.loc[sound["integrity"] != "checked", "slide"])
     while True:
         counts = balanced_counts(
@@ -93,7 +100,19 @@ def tile_tissue(
         _let_go(jobs[slide], result, progress)
     if reused:
         progress(f"{reused} of {len(jobs)} slides of {tissue} had been cut before")
-    return tile_set_of(sound, jobs, given, counts, settings, slide_settings, tissue, shard_root)
+    return tile_set_of(
+        sound, jobs, _passed_over(raw_slides) | given, counts, settings, slide_settings, tissue, shard_root
+    )
+
+
+def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
+    """Return why inspection left slides out."""
+    return {
+        slide: LeftOut(reason, column == "missing")
+        for column in LEFT_OUT
+        for slide, reason in zip(raw_slides["slide"], reasons(raw_slides, column), strict=True)
+        if reason
+    }
 
 
 def _let_go(job: SlideJob, result: Given, progress: Callable[[str], None]) -> None:
@@ -157,7 +176,7 @@ def _most(job: SlideJob, given: Given | None) -> int:
     """Return how many good tiles a slide can have at most, by what is known of it."""
     if given is None:
         return job.cells
-    if isinstance(given, str):
+    if isinstance(given, LeftOut):
         return 0
     good = len(given.good)
     return good if given.exhausted else good + given.candidates - len(given.looked)
@@ -191,7 +210,8 @@ def _cut_all(
     # A slide ended its process and took the pool along: each of the rest gets a process of its own.
     for slide, task in unfinished.items():
         alone = dict(_in_processes({slide: task}, 1, megabytes))
-        yield slide, alone.get(slide, f"{task[0].path} ends the process that reads it; replace it or leave it out")
+        name = Path(task[0].path).name
+        yield slide, alone.get(slide, LeftOut(f"{name} ends the process that reads it; replace it or leave it out"))
 
 
 def _cut_before(given: Given | None) -> SlideCut | None:
@@ -236,14 +256,17 @@ def _end_with_parent() -> None:
 
 def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Given:
     """Return the cut of a slide, or in one sentence why it could not be read; other errors are raised."""
+    folder, name = os.path.split(job.path)
     try:
         return cut_slide(job, wanted, earlier)
     except SlideError as error:
-        return str(error)
+        return LeftOut(without_folder(str(error), folder), isinstance(error, MissingSlideError))
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        return f"{job.path} takes more memory than a worker may have; raise resources.worker_megabytes of the study"
+        return LeftOut(
+            f"{name} takes more memory than a worker may have; raise resources.worker_megabytes of the study"
+        )
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -252,8 +275,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _sentence(slide: str, given: Given, wanted: int) -> str:
-    if isinstance(given, str) or given.quarantined:
-        return f"{slide}: quarantined, {given if isinstance(given, str) else given.quarantined}"
+    if isinstance(given, LeftOut):
+        return f"{slide}: {'missing' if given.missing else 'quarantined'}, {given.reason}"
+    if given.quarantined:
+        return f"{slide}: quarantined, {given.quarantined}"
     lost = f", {given.lost_storage_tiles} storage tiles lost" if given.lost_storage_tiles else ""
     blank = f", {given.blank_storage_tiles} storage tiles of length zero" if given.blank_storage_tiles else ""
     return f"{slide}: {len(given.good)} of {wanted} tiles from {len(given.looked)} looked at{lost}{blank}"
