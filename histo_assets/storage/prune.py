@@ -109,7 +109,8 @@ def prune_shards(
         kept = any(relative == name or relative.startswith(f"{name}.") for name in keep)
         if kept or entry["type"] != "file" or _modified(entry) > limit:
             continue
-        doubt = (unsure or {}).get(relative.split("/", 1)[0])
+        tissue, _, name = relative.rpartition("/")
+        doubt = None if _is_draft(name) else (unsure or {}).get(tissue)
         removed.append(Removed(str(folder / relative), doubt or "no index names this shard", doubt is not None))
         if not dry_run and (orphans or doubt is None):
             folder.fs.rm(path)
@@ -184,7 +185,7 @@ def _pointer(storage: StudyStorage, artefact: Artefact) -> Pointer | None:
 
 
 def _is_draft(entry: str) -> bool:
-    """Return whether a local version was still being written: it lies under a hidden name until it is whole."""
+    """Return whether a local version or shard was still being written: its name is hidden until it is whole."""
     return entry.startswith(".")
 
 

@@ -162,13 +162,14 @@ def test_a_draft_goes_even_where_the_pointer_is_missing(local_storage: StudyStor
 
 def test_shards_of_a_tissue_whose_indexes_are_not_all_known_are_orphans(storage: StudyStorage) -> None:
     folder = storage.root / "shards" / "tiles"
-    for name in ("liver/a.tar", "heart/b.tar"):
+    for name in ("liver/a.tar", "liver/.shard-half.tar", "heart/b.tar"):
         storage.root.fs.makedirs((folder / name).parent.path, exist_ok=True)
         storage.root.fs.pipe_file((folder / name).path, b"x")
     unsure, grace = {"liver": "tiles [liver]: its pointer is missing"}, timedelta(minutes=-1)
     listed = prune_shards(storage, "tiles", set(), grace, unsure=unsure)
     assert [(item.path, item.reason, item.orphan) for item in listed] == [
         (str(folder / "heart/b.tar"), "no index names this shard", False),
+        (str(folder / "liver/.shard-half.tar"), "no index names this shard", False),
         (str(folder / "liver/a.tar"), unsure["liver"], True),
     ]
     assert everything_below(storage) == {"shards/tiles/liver/a.tar"}
