@@ -114,9 +114,13 @@ def _slides(study: Study) -> Source:
         return {**found, **{name: version for name, version in look.items() if name == "(listing)"}}
 
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
-        selected = _table(storage, "selected_slides", artefact.partition)
-        if selected is None:
+        selected, inspected = (
+            _table(storage, asset, artefact.partition) for asset in ("selected_slides", "raw_slides")
+        )
+        if selected is None or inspected is None:
             return None
+        if study.slides.source.kind != "folder" and (inspected["path"] == "").any():
+            return None  # a slide that could not be fetched was quarantined for good then
         now = look()
         found = concerning(now, dict.fromkeys(selected["slide"], "") | {SIBLINGS: _siblings(selected)})
         files = [

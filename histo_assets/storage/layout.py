@@ -421,6 +421,8 @@ def version_time(name: str) -> datetime | None:
 
 def way_out(artefact: Artefact) -> str:
     """Return the end of a sentence that says how `artefact` is made again."""
+    if artefact.asset.startswith("incoming_"):
+        return "run `histo-assets predict SLIDE`"
     return f"run `histo-assets materialize --select {artefact.asset}`"
 
 
