@@ -17,7 +17,11 @@ from dagster._core.definitions.observe import observe
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.loader import LoadingContextForTest
 
+from histo_assets.defs import unpublished
+from histo_assets.defs.heartbeats import new_run_in_this_process
 from histo_assets.defs.progress import announce
+from histo_assets.defs.waiting import explained
+from histo_assets.interrupts import Interrupted, stop_if_interrupted
 from histo_assets.studies.study import Study
 
 Say = Callable[[str], None]
@@ -159,7 +163,7 @@ class StudyDriver:
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             announce(f"{label} {work}")
             started = time.monotonic()
-            problem, made = self._run(work)
+            problem, made = self._run(work, say)
             took = f"{time.monotonic() - started:.1f} s"
             if problem:
                 left = [n for n in free if n not in made or self._failed_check(self._key(n), key)]
@@ -170,20 +174,32 @@ class StudyDriver:
             outcome.done.append(work)
             say(f"{label} {work} ({work.reasons[0]}) {took}")
 
-    def run(self, assets: Sequence[str], partition: str | None) -> dg.ExecuteInProcessResult:
-        """Run the named assets of one partition in this process; a failure is in the result, not raised."""
-        return self.job.execute_in_process(
-            asset_selection=[self._key(name) for name in assets],
-            partition_key=partition,
-            instance=self.instance,
-            run_config=LISTENED_TO,
-            raise_on_error=False,
-            tags={"histo_assets/driver": "whole_study"},
-        )
+    def run(self, assets: Sequence[str], partition: str | None, say: Say = announce) -> dg.ExecuteInProcessResult:
+        """Run the named assets of one partition in this process; a failure is in the result, not raised.
 
-    def _run(self, work: Work) -> tuple[str | None, set[str]]:
+        `say` gets a line where the run has to wait for a pool. Raises `Interrupted` after INT, TERM or
+        "Terminate": nothing is to follow.
+        """
+        stop_if_interrupted()
+        unpublished.rest_while_waiting()
+        with new_run_in_this_process(self.instance) as (run_id, tags), explained(self.instance, run_id, say):
+            ran = self.job.execute_in_process(
+                asset_selection=[self._key(name) for name in assets],
+                partition_key=partition,
+                instance=self.instance,
+                run_config=LISTENED_TO,
+                raise_on_error=False,
+                run_id=run_id,
+                tags={**tags, "histo_assets/driver": "whole_study"},
+            )
+        stop_if_interrupted()
+        if unpublished.was_interrupted(ran):
+            raise Interrupted(f"{', '.join(assets)} was interrupted")
+        return ran
+
+    def _run(self, work: Work, say: Say) -> tuple[str | None, set[str]]:
         """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
-        ran = self.run(work.assets, work.partition)
+        ran = self.run(work.assets, work.partition, say)
         made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
         return None if ran.success else failure_of(ran), made
 
