@@ -26,6 +26,7 @@ from histo_assets.defs import (
     slides,
 )
 from histo_assets.defs import tiles as tiling
+from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.progress import progress_logger
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.storage.io_managers import StorageResource, build_io_managers
@@ -67,7 +68,7 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
             schedules=schedules,
             sensors=sensors,
             resources={**build_io_managers(root), "storage": StorageResource(root=root)},
-            executor=dg.in_process_executor,
+            executor=in_process_executor,
             loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         )
 

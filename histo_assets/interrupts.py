@@ -35,6 +35,7 @@ class Interrupted(BaseException):
 class _Received:
     number: int | None = None
     at: float = 0.0
+    patience: float = PATIENCE
 
 
 _received = _Received()
@@ -51,6 +52,11 @@ def stop_if_interrupted() -> None:
     """Raise `Interrupted` where a signal has arrived. Called before anything new begins."""
     if _received.number is not None:
         raise Interrupted(_received.number)
+
+
+def be_patient(seconds: float) -> None:
+    """Let the main thread have that long, from the signal on, to end by itself."""
+    _received.patience = seconds
 
 
 def before_the_end(callback: Callable[[], None]) -> None:
@@ -161,7 +167,8 @@ def _read_signals(out: int) -> None:
 
 
 def _end_after_patience() -> None:
-    time.sleep(PATIENCE)
+    while _received.number is not None and time.monotonic() - _received.at < _received.patience:
+        time.sleep(0.1)
     if _received.number is not None:
         end_now()
 

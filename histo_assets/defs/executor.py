@@ -42,7 +42,10 @@ class _KnownByItsProcess(dg.Executor):
             yield from self.inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+SCHEMA: Any = dg.in_process_executor.config_schema
+
+
+@dg.executor(name="in_process", config_schema=SCHEMA)
 def in_process_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     """Execute all steps of a run in its worker's process."""
     return _KnownByItsProcess(unpublished.executor_of(dg.in_process_executor, init_context))

@@ -32,8 +32,8 @@ class Pool:
 def pools(instance: dg.DagsterInstance, names: Iterable[str] | None = None) -> list[Pool]:
     """Return the state of the named pools, or of all that steps have used.
 
-    Its webserver asks the storage (`get_concurrency_keys`, `get_concurrency_info`); nothing published stands for it. A command
-    that waits for a pool has to say who holds it.
+    A command that waits for a pool has to say who holds it. Dagster's webserver asks the storage
+    (`get_concurrency_keys`, `get_concurrency_info`); nothing published stands for them.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:

@@ -28,7 +28,6 @@ def upkeep_sensor(study_name: str, chores: Sequence[Chore] = CHORES) -> dg.Senso
 
     @dg.sensor(
         name=f"{study_name}_upkeep",
-        asset_selection=dg.AssetSelection.groups("cohort"),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Ends runs whose process was killed, and frees what they hold.",

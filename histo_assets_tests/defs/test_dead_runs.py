@@ -31,8 +31,8 @@ def start(home: Path) -> Iterator[Start]:
     """Start a process that runs the sleeping asset; return once the step has begun."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "histo_assets_tests.defs.sleeping", str(home), "600", *arguments]
+    def begin(way: str = "sleep") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "histo_assets_tests.defs.sleeping", str(home), way]
         (home / "begun").unlink(missing_ok=True)
         started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         while not (home / "begun").exists():
@@ -58,7 +58,7 @@ def the_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 
 def made(instance: dg.DagsterInstance, tags: dict[str, str], status: dg.DagsterRunStatus = STARTED) -> dg.DagsterRun:
-    job = definitions(0).resolve_implicit_global_asset_job_def()
+    job = definitions().resolve_implicit_global_asset_job_def()
     return instance.create_run_for_job(job, run_id=RUN, tags=tags, status=status)
 
 
@@ -82,7 +82,7 @@ def test_a_killed_run_fails_with_host_and_process_and_leaves_its_pool(
 def test_after_a_kill_the_next_run_gets_the_pool(instance: dg.DagsterInstance, start: Start) -> None:
     killed(start())
     end_dead_runs(instance)
-    assert driver(instance, 0).run(("asleep",), None).success
+    assert driver(instance).run(("asleep",), None).success
 
 
 def test_a_run_that_goes_on_is_left_alone(instance: dg.DagsterInstance, start: Start) -> None:
