@@ -8,7 +8,6 @@ Dagster run or a test would need as well.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,8 @@ import typer
 from histo_assets.cli_expression import expression, fetch_release
 from histo_assets.cli_status import reconcile, status
 from histo_assets.cli_weights import fetch_weights
+from histo_assets.full_disk import why_it_cannot_write
+from histo_assets.interrupts import ended_by_signals
 from histo_assets.local import (
     check_names,
     console,
@@ -38,6 +39,7 @@ from histo_assets.local import (
 )
 from histo_assets.printed import print_plan, print_prediction
 from histo_assets.single import calibrate, tile
+from histo_assets.ui import serve
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -181,7 +183,12 @@ def ui(
     binary = str(Path(sys.executable).parent / ("dagster" if daemon else "dagster-webserver"))
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
     console.print(f"Dagster UI of study [bold]{loaded.name}[/] on [bold]http://127.0.0.1:{port}[/], Ctrl+C ends it")
-    raise typer.Exit(subprocess.call([*arguments, "-m", "histo_assets.definitions"]))
+    try:
+        code = serve([*arguments, "-m", "histo_assets.definitions"])
+    finally:
+        with dagster_instance():  # ends the runs whose workers went with the servers
+            pass
+    raise typer.Exit(code)
 
 
 app.command()(tile)
@@ -194,14 +201,17 @@ app.command()(reconcile)
 
 
 def main() -> None:
-    """Run the command line; an error of the package's own kinds is one sentence, not a traceback."""
-    try:
-        app()
-    except ValueError as error:
-        if not type(error).__module__.startswith("histo_assets."):
-            raise
-        print(f"histo-assets: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    """Run the command line; an error of the package's own kinds, or of a full disk, is one sentence."""
+    with ended_by_signals():
+        try:
+            app()
+        except Exception as error:
+            own = isinstance(error, ValueError) and type(error).__module__.startswith("histo_assets.")
+            sentence = str(error) if own else why_it_cannot_write(error)
+            if sentence is None:
+                raise
+            print(f"histo-assets: {' '.join(sentence.split())}", file=sys.stderr)
+            sys.exit(2)
 
 
 def _materialize(study: Study, select: list[str] | None, partition: str | None, force: bool) -> None:

@@ -12,6 +12,7 @@ import warnings
 import dagster as dg
 
 from histo_assets.defs import automation
+from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.progress import progress_logger
 from histo_assets.defs.rooms import build_rooms
 from histo_assets.defs.study_assets import StudyAssets
@@ -48,7 +49,7 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
             schedules=schedules,
             sensors=sensors,
             resources={**build_io_managers(root), "storage": StorageResource(root=root)},
-            executor=dg.in_process_executor,
+            executor=in_process_executor,
             loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         )
 

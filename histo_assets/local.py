@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -31,7 +32,7 @@ def open_study(name: str | None) -> Study:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster").absolute()))
+    os.environ["DAGSTER_HOME"] = str(Path(os.environ.get("DAGSTER_HOME") or ".dagster").absolute())
     os.environ.setdefault("HISTO_STORAGE", str(Path("data").absolute()))
     os.environ.setdefault("HISTO_COHORTS", str(cohorts_root()))
     try:
@@ -44,15 +45,41 @@ def open_study(name: str | None) -> Study:
 
 @contextmanager
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """Yield the Dagster instance of DAGSTER_HOME, set up once with telemetry off."""
+    """Yield the Dagster instance of DAGSTER_HOME, set up once with telemetry off, without runs of dead processes."""
     home = Path(os.environ["DAGSTER_HOME"])
-    if not (home / "dagster.yaml").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(__file__).parent / "defs" / "instance.yaml", home / "dagster.yaml")
+    _set_up_once(home)
     import dagster as dg
 
+    from histo_assets.defs.runs import end_dead_runs
+
     with dg.DagsterInstance.get() as instance:
+        for dead in end_dead_runs(instance):
+            say(f"ended run {dead.run_id[:8]}: {dead.sentence}")
         yield instance
+
+
+def _set_up_once(home: Path) -> None:
+    """Write the instance file and make the databases, one process after the other.
+
+    Two first uses of a new SQLite instance at once corrupt it for good.
+    """
+    ready = home / ".set_up"
+    if ready.exists() and (home / "dagster.yaml").exists():
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / ".set_up.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "dagster.yaml").exists():
+            draft = home / "dagster.yaml.draft"
+            shutil.copyfile(Path(__file__).parent / "defs" / "instance.yaml", draft)
+            draft.replace(home / "dagster.yaml")
+        import dagster as dg
+
+        with dg.DagsterInstance.get() as instance:
+            instance.get_run_records(limit=1)
+            instance.get_asset_keys(limit=1)
+            instance.get_dynamic_partitions("none")
+        ready.touch()
 
 
 def write_missing_cohort(study: Study, quiet: bool = False) -> None:

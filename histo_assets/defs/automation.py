@@ -11,7 +11,9 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.core.files import is_safe_id
+from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.study_assets import StudyAssets
+from histo_assets.defs.upkeep import upkeep_sensor
 
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "prepare_cohort": ("Read the manifest and pair slides with RNA.", ("slide_manifest", "slide_pairs")),
@@ -65,7 +67,8 @@ def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list
     absent = NOT_WHERE_FROZEN if assets.study.learning.frozen else frozenset()
     jobs = {name: _job(assets, name, absent) for name in JOBS if not set(JOBS[name][1]) <= absent}
     whole = _whole_study(assets, storage)
-    return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], [_watch(assets, jobs["predict_incoming"])]
+    sensors = [_watch(assets, jobs["predict_incoming"]), upkeep_sensor(assets.study.name)]
+    return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], sensors
 
 
 def _job(assets: StudyAssets, name: str, absent: frozenset[str]) -> Any:
@@ -81,11 +84,16 @@ def _whole_study(assets: StudyAssets, storage: str) -> dg.JobDefinition:
     @dg.op(name=f"{study.name}_bring_up_to_date")
     def bring_up_to_date(context: dg.OpExecutionContext) -> None:
         from histo_assets.definitions import build_definitions
+        from histo_assets.defs.runs import end_dead_runs
         from histo_assets.defs.whole_study import StudyDriver
+        from histo_assets.interrupts import Interrupted
 
-        outcome = StudyDriver(build_definitions(study, storage), study, context.instance).bring_up_to_date(
-            context.log.info
-        )
+        end_dead_runs(context.instance)
+        driver = StudyDriver(build_definitions(study, storage), study, context.instance)
+        try:
+            outcome = driver.bring_up_to_date(context.log.info)
+        except Interrupted as interrupted:
+            raise dg.DagsterExecutionInterruptedError(str(interrupted)) from interrupted
         if not outcome.success:
             problems = "; ".join(f"{work}: {problem}" for work, problem in outcome.failed)
             raise dg.Failure(f"{len(outcome.failed)} runs failed, {len(outcome.blocked)} wait for them. {problems}")
@@ -93,7 +101,7 @@ def _whole_study(assets: StudyAssets, storage: str) -> dg.JobDefinition:
     @dg.job(
         name=f"{study.name}_whole_study",
         description="Bring every asset of the study up to date, room after room.",
-        executor_def=dg.in_process_executor,
+        executor_def=in_process_executor,
     )
     def whole_study() -> None:
         bring_up_to_date()

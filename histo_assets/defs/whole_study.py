@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from histo_assets.defs import unpublished
+from histo_assets.defs.heartbeats import new_run_in_this_process
 from histo_assets.defs.progress import announce
 from histo_assets.defs.reconciling import reconcile
 from histo_assets.defs.reuse import FORCE
 from histo_assets.defs.rooms import study_assets
+from histo_assets.defs.waiting import explained
+from histo_assets.interrupts import Interrupted, stop_if_interrupted
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact
 from histo_assets.storage.staleness import Reason, Staleness
@@ -170,7 +174,7 @@ class StudyDriver:
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             announce(f"{label} {work}")
             started = time.monotonic()
-            problem, made = self._run(work, force)
+            problem, made = self._run(work, say, force)
             took = f"{time.monotonic() - started:.1f} s"
             left = [n for n in free if n not in made or self._failed_check(n, key)]
             if problem and left and not self.due(left, key):
@@ -184,20 +188,34 @@ class StudyDriver:
             outcome.done.append(work)
             say(f"{label} {work} ({work.reasons[0]}) {took}")
 
-    def run(self, assets: Sequence[str], partition: str | None, force: bool = False) -> dg.ExecuteInProcessResult:
-        """Run the named assets of one partition in this process; a failure is in the result, not raised."""
-        return self.job.execute_in_process(
-            asset_selection=[self._key(name) for name in assets],
-            partition_key=partition,
-            instance=self.instance,
-            run_config=LISTENED_TO,
-            raise_on_error=False,
-            tags={"histo_assets/driver": "whole_study", **({FORCE: "true"} if force else {})},
-        )
+    def run(
+        self, assets: Sequence[str], partition: str | None, say: Say = announce, force: bool = False
+    ) -> dg.ExecuteInProcessResult:
+        """Run the named assets of one partition in this process; a failure is in the result, not raised.
 
-    def _run(self, work: Work, force: bool) -> tuple[str | None, set[str]]:
+        `say` gets a line where the run has to wait for a pool. Raises `Interrupted` after INT, TERM or
+        "Terminate": nothing is to follow.
+        """
+        stop_if_interrupted()
+        unpublished.rest_while_waiting()
+        with new_run_in_this_process(self.instance) as (run_id, tags), explained(self.instance, run_id, say):
+            ran = self.job.execute_in_process(
+                asset_selection=[self._key(name) for name in assets],
+                partition_key=partition,
+                instance=self.instance,
+                run_config=LISTENED_TO,
+                raise_on_error=False,
+                run_id=run_id,
+                tags={**tags, "histo_assets/driver": "whole_study", **({FORCE: "true"} if force else {})},
+            )
+        stop_if_interrupted()
+        if unpublished.was_interrupted(ran):
+            raise Interrupted(f"{', '.join(assets)} was interrupted")
+        return ran
+
+    def _run(self, work: Work, say: Say, force: bool) -> tuple[str | None, set[str]]:
         """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
-        ran = self.run(work.assets, work.partition, force)
+        ran = self.run(work.assets, work.partition, say, force)
         made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
         return None if ran.success else failure_of(ran), made
 
