@@ -13,7 +13,8 @@ import dagster as dg
 from histo_assets.core.files import is_safe_id
 from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.study_assets import StudyAssets
-from histo_assets.defs.upkeep import upkeep_sensor
+from histo_assets.defs.upkeep import dead_runs, history_of, upkeep_sensor
+from histo_assets.storage.layout import StudyStorage
 
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "prepare_cohort": ("Read the manifest and pair slides with RNA.", ("slide_manifest", "slide_pairs")),
@@ -67,7 +68,8 @@ def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list
     absent = NOT_WHERE_FROZEN if assets.study.learning.frozen else frozenset()
     jobs = {name: _job(assets, name, absent) for name in JOBS if not set(JOBS[name][1]) <= absent}
     whole = _whole_study(assets, storage)
-    sensors = [_watch(assets, jobs["predict_incoming"]), upkeep_sensor(assets.study.name)]
+    chores = [dead_runs, history_of(assets, StudyStorage(f"{storage}/{assets.study.name}"))]
+    sensors = [_watch(assets, jobs["predict_incoming"]), upkeep_sensor(assets.study.name, chores)]
     return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], sensors
 
 

@@ -71,6 +71,12 @@ def new_slides(stored: Iterable[Artefact]) -> dict[str, list[str]]:
     return slides
 
 
+def stored_versions(assets: StudyAssets, storage: StudyStorage) -> dict[str, str]:
+    """Return the version of every stored artefact, by the artefact's name."""
+    pointers = storage.pointers(_stored(assets, storage))
+    return {artefact.name: p.version for artefact, p in pointers.items() if isinstance(p, Pointer)}
+
+
 def _stored(assets: StudyAssets, storage: StudyStorage) -> list[Artefact]:
     return [artefact for artefact in stored_artefacts(storage) if artefact.asset in assets.declared]
 

@@ -15,7 +15,7 @@ import dagster as dg
 
 from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.progress import progress_logger
-from histo_assets.defs.upkeep import upkeep_sensor
+from histo_assets.defs.upkeep import dead_runs, upkeep_sensor
 from histo_assets.defs.whole_study import StudyDriver
 from histo_assets.interrupts import Interrupted, be_patient, ended_by_signals
 from histo_assets.studies.study import load_study
@@ -73,7 +73,7 @@ def definitions(home: Path | None = None, way: str = "quick") -> dg.Definitions:
     return dg.Definitions(
         [asleep, next],
         jobs=[nested, dg.define_asset_job("alone", [asleep])],
-        sensors=[upkeep_sensor("tiny")],
+        sensors=[upkeep_sensor("tiny", [dead_runs])],
         executor=in_process_executor,
         loggers=loggers,
     )
