@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from histo_assets.defs import unpublished
-from histo_assets.processes import ticks_at_start, this_process
+from histo_assets.processes import this_process, ticks_at_start
 
 Start = Callable[[str], "subprocess.Popen[str]"]
 CANCELED, FAILURE = dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE
