@@ -221,14 +221,16 @@ def _materialize(study: Study, select: list[str] | None, partition: str | None, 
         check_names(driver, select, partition)
         with live_progress():
             outcome: Outcome = driver.bring_up_to_date(say, select, partition, force)
-    if not outcome.done and outcome.success:
-        console.print(f"Study {study.name} is up to date.")
-    if outcome.success:
+    if outcome.complete:
+        if not outcome.done:
+            console.print(f"Study {study.name} is up to date.")
         return
     for work, problem in outcome.failed:
         say(f"failed: {work}: {problem}")
     for work in outcome.blocked:
         say(f"waiting: {work}")
+    for artefact, reason in outcome.incomplete:
+        say(f"incomplete: {artefact}: {reason}; the next run tries again")
     raise typer.Exit(1)
 
 
@@ -240,7 +242,9 @@ def _print_due(study: Study, instance: dg.DagsterInstance, select: list[str] | N
     work = driver.plan(select, partition)
     for item in work:
         say(f"{item}: {item.reasons[0]}")
-    console.print(f"{len(work)} runs due now; what turns stale by them comes after" if work else "up to date")
+    follow = len(driver.following())
+    after = f"; {follow} more artefacts are made from them and follow where they come out otherwise" if follow else ""
+    console.print(f"{len(work)} runs due now{after}" if work else "up to date")
 
 
 def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> None:

@@ -58,6 +58,11 @@ class Outcome:
         """Whether nothing failed and nothing waits."""
         return not self.failed and not self.blocked
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do, and nothing was left out that a later run may have."""
+        return self.success and not self.incomplete
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -128,6 +133,10 @@ class StudyDriver:
             for key in _wanted(stage, partition)
             if (reasons := self.due(stage.assets, key))
         ]
+
+    def following(self) -> list[Artefact]:
+        """Return what is fresh by itself and made from something that is not: it may have to follow."""
+        return [s.artefact for s in self.staleness.statuses() if s.state == "stale" and not s.reasons]
 
     def bring_up_to_date(
         self,
