@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="work here, and keep a finished reference for the next time")
     asked = parser.parse_args()
     names = asked.only or (SHORT if asked.short else list(SCENARIOS))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end and disks are unmounted
     say(f"seed {asked.seed}")
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="histo-faults-"))
     place = Place(folder)
