@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check real truth bench clean format
+.PHONY: help demo ui test check faults real truth bench clean format
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ check: $(VENV)/.dev ## ruff, mypy, import-linter
 
 test: $(VENV)/.dev ## every test that needs no real data
 	$(BIN)/python -m pytest -m "not real" --durations=15
+
+faults: $(VENV)/.dev ## kills, interrupts, full disks, lost storage, outages: what each of them costs
+	$(BIN)/python -m histo_assets_tests.faults
 
 real: $(VENV)/.dev ## the whole graph on real tissue and real counts (HISTO_REAL_DATA)
 	$(BIN)/python -m pytest -m real -rs -s

@@ -1,0 +1,48 @@
+"""`python -m histo_assets_tests.faults`: break it in every known way, and say what was lost."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from histo_assets_tests.faults import SCENARIOS, SHORT
+from histo_assets_tests.faults.campaign import run_scenarios, say, table, write_rows
+from histo_assets_tests.faults.place import Place
+from histo_assets_tests.faults.study import make_reference
+
+
+def main() -> int:
+    """Run the suite; return 1 if anything was lost."""
+    parser = argparse.ArgumentParser(prog="python -m histo_assets_tests.faults", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few faults of the commonest kinds, about 3 minutes")
+    parser.add_argument("--only", action="append", choices=sorted(SCENARIOS), help="this scenario; may be repeated")
+    parser.add_argument("--json", type=Path, help="write the table here too")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of all chance")
+    parser.add_argument("--folder", type=Path, help="work here, and keep a finished reference for the next time")
+    asked = parser.parse_args()
+    names = asked.only or (SHORT if asked.short else list(SCENARIOS))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end and disks are unmounted
+    say(f"seed {asked.seed}")
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="histo-faults-"))
+    place = Place(folder)
+    try:
+        if not (place.root / "reference").is_dir():
+            make_reference(place)
+        rows = run_scenarios({name: SCENARIOS[name] for name in names}, place, asked.short, asked.seed)
+    finally:
+        place.end_processes()
+        if asked.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    say(table(rows))
+    if asked.json:
+        write_rows(asked.json, rows, asked.seed)
+    return 1 if any(row.lost for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
