@@ -68,7 +68,7 @@ class FrozenModel:
         if found != self.weights_digest:
             raise LearningError(
                 f"the weights of {self.backbone} ({file or 'random'}) have changed since selected_model was made "
-                f"({found[:12]}, then {self.weights_digest[:12]}); materialise selected_model again"
+                f"({found[:12]}, then {self.weights_digest[:12]}); run `histo-assets materialize --select selected_model --force`"
             )
         return network
 
