@@ -83,6 +83,33 @@ def finite(value: Any) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
+def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as JSON holds it: Markdown and column schemas marked as such, the rest as plain values."""
+    return {name: _as_stored(value) for name, value in metadata.items()}
+
+
+def from_stored(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata that `as_stored` was given."""
+    return {name: _from_stored(value) for name, value in stored.items()}
+
+
+def _as_stored(value: Any) -> Any:
+    if isinstance(value, dg.MarkdownMetadataValue):
+        return {"markdown": value.md_str}
+    if isinstance(value, dg.TableSchema):
+        return {"columns": [[column.name, column.type] for column in value.columns]}
+    plain = value.value if isinstance(value, dg.MetadataValue) else value
+    return plain if isinstance(plain, str | bool | int | float) or plain is None else str(plain)
+
+
+def _from_stored(value: Any) -> Any:
+    if isinstance(value, dict) and "markdown" in value:
+        return dg.MetadataValue.md(value["markdown"])
+    if isinstance(value, dict) and "columns" in value:
+        return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in value["columns"]])
+    return value
+
+
 def model_metadata(model: Any) -> dict[str, Any]:
     """Return which network made an embedding, from which weights, under which licence."""
     epoch = f", epoch {model.epoch}" if model.epoch else ""

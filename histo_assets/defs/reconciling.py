@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from histo_assets.defs.metadata import from_stored
 from histo_assets.defs.sources import look_metadata, look_version
 from histo_assets.storage.io_managers import VERSION
 from histo_assets.storage.layout import Artefact, Pointer, StudyStorage
@@ -122,6 +123,7 @@ def _tell(
             partition=artefact.partition,
             description="Found in the storage.",
             metadata={
+                **from_stored(staleness.storage.shown(artefact, pointer)),
                 "dagster/uri": staleness.storage.location(artefact, pointer),
                 "size_bytes": pointer.size,
                 VERSION: pointer.version,

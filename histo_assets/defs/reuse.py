@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import within_budget
+from histo_assets.defs.metadata import from_stored, within_budget
 from histo_assets.storage.io_managers import VERSION, Reused
 from histo_assets.storage.layout import Artefact, Pointer, StudyStorage
 
@@ -29,7 +29,7 @@ def reused(context: dg.AssetExecutionContext, storage: StudyStorage, artefact: A
     context.log.info(sentence)
     return dg.MaterializeResult(
         value=Reused(pointer),
-        metadata={**_metadata_before(context, artefact, pointer), "re_used": sentence},
+        metadata={**_shown(context, storage, artefact, pointer), "re_used": sentence},
         check_results=verdicts(context.assets_def, pointer),
         data_version=dg.DataVersion(pointer.data_version),
     )
@@ -51,13 +51,20 @@ def verdicts(asset: dg.AssetsDefinition, pointer: Pointer) -> list[dg.AssetCheck
     return results
 
 
-def _metadata_before(context: dg.AssetExecutionContext, artefact: Artefact, pointer: Pointer) -> dict[str, Any]:
+def _shown(
+    context: dg.AssetExecutionContext, storage: StudyStorage, artefact: Artefact, pointer: Pointer
+) -> dict[str, Any]:
     """Return what the asset showed when this version was made, so that its page goes on showing it."""
+    return from_stored(storage.shown(artefact, pointer)) or _shown_before(context, artefact, pointer)
+
+
+def _shown_before(context: dg.AssetExecutionContext, artefact: Artefact, pointer: Pointer) -> dict[str, Any]:
+    """Return what Dagster's last event showed of a version; those of version 0.1.0 have nothing stored beside them."""
     partitions = [artefact.partition] if artefact.partition else None
     filters = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partitions)
     for record in context.instance.fetch_materializations(filters, limit=1).records:
         event = record.asset_materialization
-        if event is not None and event.metadata.get(VERSION) == dg.MetadataValue.text(pointer.version):
+        if event is not None and pointer.version in str(event.metadata.get("dagster/uri")):
             ours = ("dagster/uri", "size_bytes", VERSION, "re_used")
             return within_budget({name: value for name, value in event.metadata.items() if name not in ours})
     return {}

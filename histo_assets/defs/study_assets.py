@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.core.settings import Partition, masked, recorded, settings_version
-from histo_assets.defs.metadata import within_budget
+from histo_assets.defs.metadata import as_stored, within_budget
 from histo_assets.defs.partitions import StudyPartitions
 from histo_assets.defs.reuse import is_forced, reused
 from histo_assets.defs.sources import study_sources
@@ -314,7 +314,7 @@ def _with_record(
             "checks": {str(check.check_name): _verdict(check, blocking) for check in made.check_results or ()},
         }
     )
-    return made._replace(value=replace(value, record=record))
+    return made._replace(value=replace(value, record=record, shown=as_stored(made.metadata or {})))
 
 
 def _verdict(check: dg.AssetCheckResult, blocking: frozenset[str]) -> Verdict:

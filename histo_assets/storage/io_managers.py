@@ -6,6 +6,7 @@ loaded only while that still stands. Several partitions load as a dict by partit
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from dagster import (
     OutputContext,
 )
 
-from histo_assets.storage.layout import SHARDS, Artefact, Pointer, Record, StorageError, StudyStorage
+from histo_assets.storage.layout import SHARDS, SHOWN, Artefact, Pointer, Record, StorageError, StudyStorage
 from histo_assets.storage.provenance import Pointers, loads_of, note_load, refuse_stale
 from histo_assets.storage.shards import shards_of
 
@@ -32,11 +33,15 @@ VERSION = "histo_assets/version"
 
 @dataclass(frozen=True)
 class Made:
-    """What an asset made, on its way into the storage: the value, its data version, and what the step knows of it."""
+    """What an asset made, on its way into the storage: the value, its data version, and what the step knows of it.
+
+    `shown` is what the asset shows of it, as JSON holds it: it stays beside the value, whatever becomes of Dagster.
+    """
 
     value: Any
     data_version: str
     record: Record = field(default_factory=Record)
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,6 @@ class ArtefactIOManager(ConfigurableIOManager):
         )
 
     def _publish(self, context: OutputContext, storage: StudyStorage, artefact: Artefact, obj: Any) -> Pointer:
-        from histo_assets.storage import formats
         from histo_assets.storage.digests import content_digest
 
         made = obj if isinstance(obj, Made) else Made(obj, content_digest(obj))
@@ -78,7 +82,7 @@ class ArtefactIOManager(ConfigurableIOManager):
         try:
             return storage.publish(
                 artefact,
-                lambda folder: formats.write(self.format, made.value, folder, made.data_version),
+                lambda folder: self._write(made, folder),
                 format=self.format,
                 data_version=made.data_version,
                 code_version=context.asset_spec.code_version,
@@ -88,6 +92,13 @@ class ArtefactIOManager(ConfigurableIOManager):
             )
         except StorageError as error:
             raise _naming(storage, artefact, error) from error
+
+    def _write(self, made: Made, folder: Path) -> None:
+        from histo_assets.storage import formats
+
+        formats.write(self.format, made.value, folder, made.data_version)
+        if made.shown:
+            (folder / SHOWN).write_text(json.dumps(dict(made.shown)), encoding="utf-8")
 
     def load_input(self, context: InputContext) -> Any:
         """Return an upstream value: itself, or a dict by partition where the step asks for several."""

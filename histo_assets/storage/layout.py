@@ -8,6 +8,7 @@ small file that is written last. So whatever is killed, and whenever, the last g
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ POINTER = "current.json"
 UNPARTITIONED = "all"
 SHARDS = "shards"
 LOOKS = ".looks"
+SHOWN = "shown.json"
 _LOCK = ".lock"
 _VERSION = re.compile(r"\.?(\d{8}T\d{12})Z-[0-9a-f]{8}")
 _REMEMBERED = 20
@@ -162,7 +164,19 @@ class StudyStorage:
     def location(self, artefact: Artefact, pointer: Pointer) -> str:
         """Return the path or URL of a version: of its file where it has only one, else of its folder."""
         folder = self.folder(artefact) / pointer.version
-        return str(folder / next(iter(pointer.files)) if len(pointer.files) == 1 else folder)
+        names = [name for name in pointer.files if name != SHOWN]
+        return str(folder / names[0] if len(names) == 1 else folder)
+
+    def shown(self, artefact: Artefact, pointer: Pointer) -> dict[str, Any]:
+        """Return what a version shows of itself, by name, as it was stored; nothing where that is not there."""
+        if SHOWN not in pointer.files:
+            return {}
+        location = self.folder(artefact) / pointer.version / SHOWN
+        try:
+            content: dict[str, Any] = json.loads(location.fs.cat_file(location.path))
+            return content
+        except (OSError, ValueError):
+            return {}
 
     def pointer(self, artefact: Artefact) -> Pointer | None:
         """Return what counts as `artefact` now, or None where it has not been made.

@@ -132,6 +132,21 @@ def test_a_run_that_is_forced_makes_it_again(copied: FinishedStudy) -> None:
     assert now.data_version == before.data_version
 
 
+def test_what_artefacts_show_is_told_too_pictures_and_columns(tiny: FinishedStudy, copied: FinishedStudy) -> None:
+    """A lost instance loses no picture: they are stored beside what they show."""
+    driver = copied.driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    key = driver.assets.key("slide_manifest")
+    before, after = (i.get_latest_materialization_event(key) for i in (tiny.instance, copied.instance))
+    assert before is not None and after is not None and before.asset_materialization and after.asset_materialization
+    shown = dict(before.asset_materialization.metadata)
+    assert {"preview", "dagster/column_schema", "slides"} <= set(shown)
+    told = dict(after.asset_materialization.metadata)
+    assert {name: told[name] for name in ("preview", "dagster/column_schema", "slides", "rows")} == {
+        name: shown[name] for name in ("preview", "dagster/column_schema", "slides", "rows")
+    }
+
+
 def test_what_a_finished_partition_showed_is_shown_again_when_it_is_re_used(copied: FinishedStudy) -> None:
     run_partition(copied, {FORCE: "true"})
     ran, _ = run_partition(copied, {})

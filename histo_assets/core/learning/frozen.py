@@ -68,7 +68,8 @@ class FrozenModel:
         if found != self.weights_digest:
             raise LearningError(
                 f"the weights of {self.backbone} ({file or 'random'}) have changed since selected_model was made "
-                f"({found[:12]}, then {self.weights_digest[:12]}); run `histo-assets materialize --select selected_model --force`"
+                f"({found[:12]}, then {self.weights_digest[:12]}); "
+                "run `histo-assets materialize --select selected_model --force`"
             )
         return network
 
