@@ -43,12 +43,12 @@ def why_it_cannot_write(error: BaseException) -> str | None:
 
 def _sentence(full: bool, database: bool, filename: object) -> str:
     what = "no space is left" if full else "nothing can be written"
-    name = _place_of(filename) or ("DAGSTER_HOME" if database else _likely(full))
+    name = "DAGSTER_HOME" if database else _which(full, _place_of(filename))
     if name is None:
         free = ", ".join(f"{n} ({path}) has {_free(path):,} bytes" for n, path in places().items())
         return f"{what} in one of these: {free}; the next run goes on from here"
     path = places()[name]
-    where = f" ({filename})" if filename and _place_of(filename) else ""
+    where = f" ({filename})" if filename and _place_of(filename) == name else ""
     return f"{what} in {name}, {path}: {_free(path):,} bytes are free{where}; the next run goes on from here"
 
 
@@ -61,9 +61,11 @@ def _place_of(filename: object) -> str | None:
     return max(holding, key=lambda name: len(places()[name].parts), default=None)
 
 
-def _likely(full: bool) -> str | None:
-    """Return the one place that looks as the error says, or None where several do or none does."""
+def _which(full: bool, of_the_file: str | None) -> str | None:
+    """Return the place that looks as the error says; the file's own where the look decides nothing, None without."""
     suspects = [n for n, path in places().items() if (_free(path) < NEARLY_NOTHING if full else not _writable(path))]
+    if of_the_file in suspects or not suspects:
+        return of_the_file
     return suspects[0] if len(suspects) == 1 else None
 
 
