@@ -239,6 +239,6 @@ def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> Non
     driver = driver_of(study, instance)
     instance.add_dynamic_partitions(f"incoming_{study.name}", [key])
     with live_progress():
-        ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key)
+        ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key, say)
     if not ran.success:
         stop(f"{key}: {failure_of(ran)}", code=1)
