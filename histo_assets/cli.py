@@ -17,7 +17,7 @@ import typer
 
 from histo_assets.cli_expression import expression, fetch_release
 from histo_assets.cli_weights import fetch_weights
-from histo_assets.full_disk import why_it_cannot_write
+from histo_assets.full_disk import why_it_cannot_write, with_its_place
 from histo_assets.interrupts import ended_by_signals
 from histo_assets.local import (
     check_names,
@@ -215,7 +215,7 @@ def _materialize(study: Study, select: list[str] | None, partition: str | None, 
     if outcome.success:
         return
     for work, problem in outcome.failed:
-        say(f"failed: {work}: {problem}")
+        say(f"failed: {work}: {with_its_place(problem)}")
     for work in outcome.blocked:
         say(f"waiting: {work}")
     raise typer.Exit(1)
