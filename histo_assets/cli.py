@@ -18,7 +18,7 @@ import typer
 from histo_assets.cli_expression import expression, fetch_release
 from histo_assets.cli_status import reconcile, status
 from histo_assets.cli_weights import fetch_weights
-from histo_assets.full_disk import why_it_cannot_write
+from histo_assets.full_disk import why_it_cannot_write, with_its_place
 from histo_assets.interrupts import ended_by_signals
 from histo_assets.local import (
     check_names,
@@ -226,7 +226,7 @@ def _materialize(study: Study, select: list[str] | None, partition: str | None, 
             console.print(f"Study {study.name} is up to date.")
         return
     for work, problem in outcome.failed:
-        say(f"failed: {work}: {problem}")
+        say(f"failed: {work}: {with_its_place(problem)}")
     for work in outcome.blocked:
         say(f"waiting: {work}")
     for artefact, reason in outcome.incomplete:
@@ -254,6 +254,6 @@ def _run_prediction(study: Study, instance: dg.DagsterInstance, key: str) -> Non
     driver = driver_of(study, instance)
     instance.add_dynamic_partitions(f"incoming_{study.name}", [key])
     with live_progress():
-        ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key)
+        ran = driver.run(("incoming_slide", "incoming_tiles", "incoming_embedding", "incoming_prediction"), key, say)
     if not ran.success:
         stop(f"{key}: {failure_of(ran)}", code=1)

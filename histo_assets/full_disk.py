@@ -41,6 +41,13 @@ def why_it_cannot_write(error: BaseException) -> str | None:
     return None
 
 
+def with_its_place(problem: str) -> str:
+    """Return what a step said of its failure, with the place that is full where that was the reason."""
+    if os.strerror(errno.ENOSPC) not in problem and SQLITE_FULL not in problem:
+        return problem
+    return f"{problem}; {_sentence(True, SQLITE_FULL in problem, None)}"
+
+
 def _sentence(full: bool, database: bool, filename: object) -> str:
     what = "no space is left" if full else "nothing can be written"
     name = "DAGSTER_HOME" if database else _which(full, _place_of(filename))

@@ -54,7 +54,7 @@ def dagster_instance() -> Iterator[dg.DagsterInstance]:
 
     with dg.DagsterInstance.get() as instance:
         for dead in end_dead_runs(instance):
-            say(f"ended run {dead.run_id[:8]}: {dead.sentence}")
+            print(f"histo-assets: ended run {dead.run_id[:8]}. {dead.sentence}", file=sys.stderr)
         yield instance
 
 
@@ -219,6 +219,7 @@ def quiet_logs() -> None:
     import warnings
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # an interrupt may fall into a connection's end
     warnings.filterwarnings("ignore", module="dagster")
 
 

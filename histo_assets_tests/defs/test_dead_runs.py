@@ -15,6 +15,7 @@ import pytest
 from histo_assets.defs import heartbeats, unpublished
 from histo_assets.defs.heartbeats import HEARTBEAT, tags_of
 from histo_assets.defs.runs import end_dead_runs
+from histo_assets.defs.upkeep import upkeep_sensor
 from histo_assets.processes import Process, this_process
 from histo_assets_tests.defs.sleeping import definitions, driver
 
@@ -154,6 +155,14 @@ def test_a_dead_run_that_was_asked_to_stop_is_canceled(sqlite_home: Path) -> Non
         made(instance, tags_of(gone, RUN), dg.DagsterRunStatus.CANCELING)
         assert len(end_dead_runs(instance)) == 1
         assert the_run(instance).status == dg.DagsterRunStatus.CANCELED
+
+
+def test_the_upkeep_of_the_daemon_ends_a_dead_run_and_says_so(sqlite_home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(sqlite_home)) as instance:
+        made(instance, tags_of(Process(HERE.host, HERE.boot, HERE.namespace, HERE.pid, "1"), RUN))
+        tick = upkeep_sensor("tiny")(dg.build_sensor_context(instance=instance))
+        assert isinstance(tick, dg.SkipReason) and f"ended run {RUN[:8]}" in str(tick.skip_message)
+        assert the_run(instance).status == FAILURE
 
 
 def test_the_slots_of_a_run_that_ended_are_freed(sqlite_home: Path) -> None:

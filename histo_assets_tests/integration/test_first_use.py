@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 import sqlalchemy.exc
 
-from histo_assets.full_disk import why_it_cannot_write
+from histo_assets.full_disk import why_it_cannot_write, with_its_place
 
 OPEN = """
 from histo_assets.local import dagster_instance, open_study
@@ -99,6 +99,12 @@ def test_a_read_only_home_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     error = sqlalchemy.exc.OperationalError("UPDATE", {}, Exception("attempt to write a readonly database"))
     sentence = why_it_cannot_write(error)
     assert sentence is not None and f"nothing can be written in DAGSTER_HOME, {tmp_path}" in sentence
+
+
+def test_a_step_that_found_a_full_disk_names_the_place(monkeypatch: pytest.MonkeyPatch, full: Path) -> None:
+    monkeypatch.setenv("HISTO_STORAGE", str(full))
+    assert f"in HISTO_STORAGE, {full}" in with_its_place("[Errno 28] No space left on device")
+    assert with_its_place("a gene twice") == "a gene twice"
 
 
 def test_other_errors_are_not_a_disk(tmp_path: Path) -> None:
