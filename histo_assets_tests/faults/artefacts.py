@@ -140,7 +140,7 @@ def _timeless(name: str, content: bytes) -> str:
     """Return the digest of a file without the seconds that something took and pictures drawn of them."""
     if name.endswith(".parquet"):
         table = pd.read_parquet(io.BytesIO(content))
-        kept = table[[column for column in table if not _SECONDS.search(column)]]
+        kept = table[[column for column in table if not _SECONDS.search(str(column))]]
         return _digest(kept.to_json(orient="split").encode())
     if name.endswith(".html"):
         return _digest(_PICTURE.sub(b"picture", content))

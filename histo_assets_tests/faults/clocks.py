@@ -10,7 +10,7 @@ from pathlib import Path
 from histo_assets_tests.faults.artefacts import POINTER, Stored
 from histo_assets_tests.faults.campaign import Skipped, Trial
 from histo_assets_tests.faults.judge import after_the_next_run, last_good_state
-from histo_assets_tests.faults.place import STUDY, Place
+from histo_assets_tests.faults.place import STUDY, Command, Place
 
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
 MADE = (Stored("tiles", "liver"), Stored("trained_model", "lite0"), Stored("slide_embeddings"))
@@ -68,10 +68,10 @@ def _pruned_under_another_clock(trial: Trial, name: str, changes: dict[str, str]
     return trial.tried(f"prune by a clock {name}", [*lost, *last_good_state(place), *after_the_next_run(place)])
 
 
-def _wait_for_a_run(place: Place, command: object, patience: float = 20.0) -> None:
+def _wait_for_a_run(place: Place, command: Command, patience: float = 20.0) -> None:
     """Wait until the run has begun to write, or as long as it lasts."""
     until = time.monotonic() + patience
-    while command.runs and time.monotonic() < until:  # type: ignore[attr-defined]
+    while command.runs and time.monotonic() < until:
         if MADE[0].folder(place.data).exists():
             return
         time.sleep(0.005)

@@ -14,12 +14,12 @@ from histo_assets_tests.faults.campaign import Skipped, Trial
 from histo_assets_tests.faults.judge import after_the_next_run, last_good_state, one_sentence, reference_of
 from histo_assets_tests.faults.place import Place
 
-# What is asked for on each full disk: steps that write there, whatever else they do.
+# What is made on each full disk: steps that write there, whatever else they do.
 WORK = {
-    "data": ("--select", "tiles", "--select", "expression_matrix", "--select", "tile_embeddings"),
-    "cache": ("--select", "trained_model"),
-    "home": ("--select", "slide_pairs", "--select", "donor_split"),
-    "tmp": ("--select", "expression_matrix", "--select", "slide_embeddings"),
+    "data": ("tiles", "expression_matrix", "selected_model"),
+    "cache": ("trained_model",),
+    "home": ("slide_pairs", "donor_split"),
+    "tmp": ("expression_matrix", "slide_embeddings"),
 }
 WORDS = ("space", "disk", "full")
 # Files in TMPDIR are few and small: where a run gets by without any, it may end well.
@@ -29,13 +29,15 @@ MAY_END_WELL = ("tmp",)
 def full_disks(trial: Trial) -> None:
     """Storage, cache, DAGSTER_HOME and TMPDIR run full, at different moments of a run."""
     parts = ["data"] if trial.short else [part for part in WORK for _ in range(3)]
-    for part in parts:
+    for number, part in enumerate(parts):
         free = trial.chance.choice((0, 8, 40, 120)) * 1024
         with small_disk(trial.place, part):
-            lost = _run_on_a_full_disk(trial.place, part, free)
-            sound = trial.tried(f"{part} with {free // 1024} kB left", [*lost, *after_the_next_run(trial.place)])
+            lost = _run_on_a_full_disk(trial.place, part, free, fresh=bool(number % 2))
+            kind = "fresh" if number % 2 else "lost"
+            what = f"{', '.join(WORK[part])} ({kind} before) with {free // 1024} kB left for {part}"
+            sound = trial.tried(what, [*lost, *after_the_next_run(trial.place)])
             trial.place.end_processes()
-        if not (sound and trial.short):
+        if not sound:
             trial.place.restore()
 
 
@@ -72,25 +74,27 @@ def small_disk(place: Place, part: str) -> Iterator[Path]:
         aside.rename(folder)
 
 
-def _run_on_a_full_disk(place: Place, part: str, free: int) -> list[str]:
-    """Fill the disk up to `free` bytes, run what writes there, free it again; return what was lost."""
+def _run_on_a_full_disk(place: Place, part: str, free: int, fresh: bool) -> list[str]:
+    """Fill the disk up to `free` bytes, make what writes there, free it again; return what was lost.
+
+    `fresh` says whether the artefacts stand and are made all the same, or are lost before.
+    """
+    if not fresh:
+        for asset in WORK[part]:
+            shutil.rmtree(place.data / asset)
     before = {artefact: pointer["version"] for artefact, pointer in stored(place.data).items()}
     filler = place.live / part / "filler"
     _fill(filler, free)
+    words = [word for asset in WORK[part] for word in ("--select", asset)]
     try:
-        ran = place.materialize(*WORK[part], "--force")
+        ran = place.materialize(*words, *(["--force"] if fresh else []))
     finally:
         filler.unlink()
-    if ran.ended_well and (part in MAY_END_WELL or _made(place, before)):
+    now = {artefact: pointer.get("version") for artefact, pointer in stored(place.data).items()}
+    if ran.ended_well and (part in MAY_END_WELL or now != before):
         return []  # what was left was enough
-    lost = one_sentence(ran, *WORDS)
-    lost += last_good_state(place)
-    return lost + differences(place.data, reference_of(place))
-
-
-def _made(place: Place, before: dict[object, str]) -> bool:
-    """Return whether anything was made again."""
-    return any(pointer.get("version") != before[artefact] for artefact, pointer in stored(place.data).items())
+    lost = [*one_sentence(ran, *WORDS), *last_good_state(place)]
+    return lost + (differences(place.data, reference_of(place)) if fresh else [])
 
 
 def _fill(filler: Path, free: int) -> None:

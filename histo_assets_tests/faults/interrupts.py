@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import time
 import urllib.request
 
@@ -12,6 +11,7 @@ from histo_assets_tests.faults.artefacts import stored
 from histo_assets_tests.faults.campaign import Trial
 from histo_assets_tests.faults.judge import after_the_next_run, last_good_state, reference_of
 from histo_assets_tests.faults.place import STUDY, Command, Place
+from histo_assets_tests.faults.servers import free_port
 
 PATIENCE = 10.0
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -40,12 +40,12 @@ def interrupted_ui(trial: Trial) -> None:
     """INT and TERM to `ui`: web server, daemon and code servers go too."""
     for number, group in ((signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)):
         place = trial.place
-        port = _free_port()
+        port = free_port()
         command = place.start("ui", "--study", STUDY, "--port", str(port))
         answered = _answers(command, port)
         lost = [] if answered else ["the user interface did not come up"]
         lost += _interrupted(place, command, number, group, twice=False)
-        trial.tried(f"{number.name} to {'all of' if group else ''} ui", lost)
+        trial.tried(f"{number.name} to {'all of ui' if group else 'the first process of ui'}", lost)
         place.end_processes()
     trial.tried("the whole study after that", after_the_next_run(trial.place))
 
@@ -69,8 +69,8 @@ def _interrupted(place: Place, command: Command, number: int, group: bool, twice
     place.end_processes()
     if ran.hung:
         lost.append("it does not end")
-    elif ran.code not in (CODES[signal.Signals(number)], -number if twice else CODES[signal.Signals(number)]):
-        lost.append(f"exit {ran.code}, not {CODES[signal.Signals(number)]}")
+    elif ran.code != CODES[signal.Signals(number)]:
+        lost.append(f"exit {ran.code}, not {CODES[signal.Signals(number)]}: {ran}")
     facts = place.facts()
     lost += [f"run {run[:8]} stays {state}" for run, state in facts["unfinished"].items()]
     if facts["latest_run"] > moment + 1:
@@ -87,9 +87,3 @@ def _answers(command: Command, port: int, patience: float = 90.0) -> bool:
         except OSError:
             time.sleep(0.5)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,6 +12,7 @@ from histo_assets_tests.faults.artefacts import Stored, differences, half_writte
 from histo_assets_tests.faults.place import LIMIT, STUDY, Place, Ran
 
 UP_TO_DATE = "up to date"
+MOST_WORDS = 10  # lines on standard error of a command that says in plain words why it failed
 
 
 def reference_of(place: Place) -> Path:
@@ -111,6 +112,8 @@ def one_sentence(ran: Ran, *words: str) -> list[str]:
         problems.append(f"it should have failed: {ran}")
     if "Traceback" in ran.errors + ran.output:
         problems.append(f"a traceback: {ran}")
+    if len(ran.errors.splitlines()) > MOST_WORDS:
+        problems.append(f"{len(ran.errors.splitlines())} lines of errors: {ran}")
     if words and not any(word in (ran.errors + ran.output).lower() for word in words):
         problems.append(f"it does not say why: {ran}")
     return problems

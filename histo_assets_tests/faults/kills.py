@@ -13,12 +13,11 @@ import signal
 import time
 from collections.abc import Iterator
 
-from histo_assets_tests.faults.artefacts import POINTER, Stored, stored
+from histo_assets_tests.faults.artefacts import POINTER, Stored, differences, stored
 from histo_assets_tests.faults.campaign import Trial
 from histo_assets_tests.faults.judge import (
     after_the_next_run,
     artefact_after_the_next_run,
-    differences,
     last_good_state,
     reference_of,
 )

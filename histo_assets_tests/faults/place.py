@@ -151,21 +151,19 @@ class Place:
             **changes,
         }
 
-    def start(self, *words: str, folder: Path | None = None, **changes: str) -> Command:
+    def start(self, *words: str, **changes: str) -> Command:
         """Start `histo-assets WORDS...` and return it while it runs."""
-        return self.start_program([sys.executable, "-m", "histo_assets", *words], words, folder=folder, **changes)
+        return self.start_program([sys.executable, "-m", "histo_assets", *words], words, **changes)
 
-    def start_program(
-        self, arguments: Sequence[str], words: Sequence[str], folder: Path | None = None, **changes: str
-    ) -> Command:
+    def start_program(self, arguments: Sequence[str], words: Sequence[str], **changes: str) -> Command:
         """Start any program in the environment of this place."""
         self._commands += 1
         log = self.root / "logs" / f"{self._commands:04d}"
-        return Command(arguments, words, log, env=self.environment(**changes), cwd=folder or self.live)
+        return Command(arguments, words, log, env=self.environment(**changes), cwd=self.live)
 
-    def run(self, *words: str, limit: float = LIMIT, folder: Path | None = None, **changes: str) -> Ran:
+    def run(self, *words: str, limit: float = LIMIT, **changes: str) -> Ran:
         """Run `histo-assets WORDS...` to its end, or to its kill after `limit` seconds."""
-        ran = self.start(*words, folder=folder, **changes).wait(limit)
+        ran = self.start(*words, **changes).wait(limit)
         if ran.hung:
             self.end_processes()
         return ran

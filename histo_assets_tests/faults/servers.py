@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -214,11 +214,11 @@ def _as_postgres(*command: str) -> list[str]:
     return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else list(command)
 
 
-def _wait_for(reached: object, patience: float, pause: float = 0.5) -> bool:
+def _wait_for(reached: Callable[[], bool], patience: float, pause: float = 0.5) -> bool:
     """Return whether a condition came true in time."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        if reached():  # type: ignore[operator]
+        if reached():
             return True
         time.sleep(pause)
     return False
