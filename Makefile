@@ -41,9 +41,10 @@ check: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## every test that needs no real data
-	$(BIN)/python -m pytest -m "not real" --durations=15
+	$(BIN)/python -m pytest -m "not real and not faults" --durations=25
 
 faults: $(VENV)/.dev ## kills, interrupts, full disks, lost storage, outages: what each of them costs
+	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m histo_assets_tests.faults
 
 real: $(VENV)/.dev ## the whole graph on real tissue and real counts (HISTO_REAL_DATA)

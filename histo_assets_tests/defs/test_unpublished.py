@@ -117,4 +117,4 @@ def test_a_waiting_run_sleeps_between_its_looks() -> None:
 def test_the_rest_of_the_package_uses_nothing_that_is_not_published() -> None:
     private = re.compile(r"dagster\._|event_log_storage|report_run_(failed|canceled)|\.add_run_tags|\.all_logs")
     users = {path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())}
-    assert users <= {"unpublished.py", "whole_study.py"}  # the driver's staleness goes with the storage's own
+    assert users <= {"unpublished.py"}
