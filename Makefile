@@ -59,6 +59,7 @@ bench: $(VENV)/.dev ## the benchmarks, side by side with what they are measured 
 	$(BIN)/python -m histo_assets_tests.benchmarks.expression
 	$(BIN)/python -m histo_assets_tests.benchmarks.training
 	$(BIN)/python -m histo_assets_tests.benchmarks.embedding
+	$(BIN)/python -m histo_assets_tests.benchmarks.staleness
 
 format: $(VENV)/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

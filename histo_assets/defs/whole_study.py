@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import dagster as dg
 
@@ -79,11 +80,16 @@ class StudyDriver:
         self.study = study
         self.instance = instance
         self.assets = study_assets(study)
-        resource = (definitions.resources or {})["storage"]
-        assert isinstance(resource, StorageResource)
-        self.staleness: Staleness = self.assets.staleness(resource.storage)
+        self._resources = definitions.resources or {}
         self.job = definitions.resolve_implicit_global_asset_job_def()
         self.graph = definitions.resolve_asset_graph()
+
+    @cached_property
+    def staleness(self) -> Staleness:
+        """What answers which artefacts of the study are fresh, at the storage of the definitions."""
+        resource = self._resources["storage"]
+        assert isinstance(resource, StorageResource)
+        return self.assets.staleness(resource.storage)
 
     def observe_sources(self) -> None:
         """Look at the cohort's files anew, so that a changed file makes stale what was made from it."""

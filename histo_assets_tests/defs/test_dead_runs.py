@@ -15,7 +15,7 @@ import pytest
 from histo_assets.defs import heartbeats, unpublished
 from histo_assets.defs.heartbeats import HEARTBEAT, tags_of
 from histo_assets.defs.runs import end_dead_runs
-from histo_assets.defs.upkeep import upkeep_sensor
+from histo_assets.defs.upkeep import dead_runs, upkeep_sensor
 from histo_assets.processes import Process, this_process
 from histo_assets_tests.defs.sleeping import definitions, driver
 
@@ -160,7 +160,7 @@ def test_a_dead_run_that_was_asked_to_stop_is_canceled(sqlite_home: Path) -> Non
 def test_the_upkeep_of_the_daemon_ends_a_dead_run_and_says_so(sqlite_home: Path) -> None:
     with dg.DagsterInstance.from_config(str(sqlite_home)) as instance:
         made(instance, tags_of(Process(HERE.host, HERE.boot, HERE.namespace, HERE.pid, "1"), RUN))
-        tick = upkeep_sensor("tiny")(dg.build_sensor_context(instance=instance))
+        tick = upkeep_sensor("tiny", [dead_runs])(dg.build_sensor_context(instance=instance))
         assert isinstance(tick, dg.SkipReason) and f"ended run {RUN[:8]}" in str(tick.skip_message)
         assert the_run(instance).status == FAILURE
 
