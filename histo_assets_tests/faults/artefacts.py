@@ -19,6 +19,8 @@ import pandas as pd
 
 POINTER = "current.json"
 UNPARTITIONED = "all"
+# What Dagster's page shows of an artefact, beside it: names of entries; their values count seconds and draw them.
+SHOWN = "shown.json"
 # Artefacts whose data version counts the seconds of a training.
 TIMED = ("experiment_comparison", "study_report")
 _SECONDS = re.compile(r"(^|_)seconds$")
@@ -142,6 +144,8 @@ def _timeless(name: str, content: bytes) -> str:
         table = pd.read_parquet(io.BytesIO(content))
         kept = table[[column for column in table if not _SECONDS.search(str(column))]]
         return _digest(kept.to_json(orient="split").encode())
+    if name == SHOWN:
+        return _digest(json.dumps(sorted(json.loads(content))).encode())
     if name.endswith(".html"):
         return _digest(_PICTURE.sub(b"picture", content))
     return _digest(content)

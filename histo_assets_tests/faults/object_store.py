@@ -86,9 +86,10 @@ def _after(place: Place, endpoint: str) -> list[str]:
     ran = place.materialize(*SELECTED, limit=4 * LIMIT)
     if not ran.ended_well:
         return [str(ran)]
-    lost = _differences(place)
+    if lost := _differences(place):
+        return lost
     second = place.materialize(*SELECTED)
-    lost += [] if second.ended_well and UP_TO_DATE in second.output else [f"second run: {second}"]
+    lost = [] if second.ended_well and UP_TO_DATE in second.output else [f"second run: {second}"]
     for _ in range(2):
         ran = place.run("prune", "--study", STUDY, "--days", "0", "--yes")
         lost += [] if ran.ended_well else [str(ran)]

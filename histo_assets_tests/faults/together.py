@@ -31,6 +31,8 @@ def two_runs(trial: Trial) -> None:
 def two_backfills(trial: Trial) -> None:
     """Two backfills of one job at once, through code server and daemon."""
     place = trial.place
+    for asset in ("raw_slides", "tiles"):
+        shutil.rmtree(place.data / asset)
     with Server(place) as server:
         begun = [backfill(server, "tile_tissues") for _ in range(2)]
         lost = [str(ran) for ran in begun if not ran.ended_well]

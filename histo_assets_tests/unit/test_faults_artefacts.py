@@ -72,6 +72,14 @@ def test_seconds_are_no_result_but_what_stands_beside_them_is(ours: Path, refere
     assert differences(ours, reference) == ["trained_model: history.parquet differs"]
 
 
+def test_what_a_page_shows_must_be_there_whatever_it_draws(ours: Path, reference: Path) -> None:
+    put(reference, "trained_model", b'{"preview": 1, "cpu_seconds": 2}', "shown.json")
+    put(ours, "trained_model", b'{"cpu_seconds": 3, "preview": 4}', "shown.json")
+    assert differences(ours, reference) == []
+    put(ours, "trained_model", b'{"preview": 1}', "shown.json")
+    assert differences(ours, reference) == ["trained_model: shown.json differs"]
+
+
 def test_a_lost_artefact_and_a_lost_shard_are_found(ours: Path, reference: Path) -> None:
     put(reference, "slide_pairs", b"same")
     (reference / "shards" / "tiles").mkdir(parents=True)
