@@ -40,6 +40,10 @@ class StorageError(ValueError):
     """An artefact that cannot be written or read: the message names it and the way out."""
 
 
+class UnreachableStorageError(ValueError):
+    """A storage that does not answer. That says nothing of what it holds, so it is no kind of `StorageError`."""
+
+
 class SupersededError(StorageError):
     """An artefact made from parents that have since become something else; it replaces nothing made from those."""
 
@@ -185,13 +189,23 @@ class StudyStorage:
         ------
         StorageError
             The pointer is there but cannot be read.
+        UnreachableStorageError
+            The storage does not answer.
         """
         location = self.folder(artefact) / POINTER
         try:
             text = location.fs.cat_file(location.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise self._unreachable(artefact, error) from error
         return self._read_pointer(artefact, text)
+
+    def _unreachable(self, artefact: Artefact, error: Exception) -> UnreachableStorageError:
+        return UnreachableStorageError(
+            f"the storage {self.root} does not answer for {self.label(artefact)} ({' '.join(str(error).split())}); "
+            "nothing is decided by that: try again when it does"
+        )
 
     def _read_pointer(self, artefact: Artefact, text: bytes) -> Pointer:
         try:
@@ -219,7 +233,7 @@ class StudyStorage:
         if text is None or isinstance(text, FileNotFoundError | NotADirectoryError):
             return None
         if isinstance(text, Exception):
-            raise text
+            raise self._unreachable(artefact, text) from text
         try:
             return self._read_pointer(artefact, text)
         except StorageError as error:

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from histo_assets.storage.layout import POINTER, SHARDS, Artefact, Pointer, Record, StudyStorage, Verdict
+from histo_assets.storage.layout import (
+    POINTER,
+    SHARDS,
+    Artefact,
+    Pointer,
+    Record,
+    StudyStorage,
+    UnreachableStorageError,
+    Verdict,
+)
 from histo_assets.storage.looks import Source
 from histo_assets.storage.staleness import Need, Staleness, Status
 from histo_assets_tests.storage.test_layout import publish
@@ -195,6 +204,28 @@ def test_a_pointer_that_cannot_be_read_counts_as_missing_and_ends_nothing(
     assert states(found)["tiles [heart]"] == "missing"
     assert states(found)["tiles [liver]"] == "fresh"
     assert "cannot be read" in sentences(found, tiles("heart"))[0]
+
+
+def test_a_storage_that_does_not_answer_says_nothing_of_what_it_holds(
+    storage: StudyStorage, staleness: Callable[..., Staleness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage must not look like a lost pointer, or everything would be made again."""
+    wanted = needs(["heart"])
+    finish(storage, wanted)
+
+    def silent(*_: Any, **options: Any) -> Any:
+        error = PermissionError("503 Slow Down")
+        if options.get("on_error") == "return":
+            return {(storage.folder(need.artefact) / POINTER).path: error for need in wanted}
+        raise error
+
+    found = staleness(*wanted)
+    for name in ("cat", "cat_file"):
+        monkeypatch.setattr(storage.root.fs, name, silent)
+    with pytest.raises(UnreachableStorageError, match=r"does not answer for demo/slide_manifest \(503 Slow Down\)"):
+        found.statuses()
+    with pytest.raises(UnreachableStorageError):
+        found.reasons(MANIFEST)
 
 
 def test_a_failed_blocking_check_is_failed_and_a_failed_warning_is_not(
