@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from histo_assets.defs import unpublished
 from histo_assets.defs.metadata import from_stored
 from histo_assets.defs.sources import look_metadata, look_version
 from histo_assets.storage.io_managers import VERSION
@@ -135,7 +136,8 @@ def _tell(
     )
     for name, verdict in pointer.checks.items():
         severity = dg.AssetCheckSeverity.WARN if verdict.warning else dg.AssetCheckSeverity.ERROR
-        instance.report_runless_asset_event(
+        unpublished.tell_of_check(
+            instance,
             dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=name,
@@ -144,7 +146,7 @@ def _tell(
                 severity=severity,
                 blocking=verdict.blocking,
                 partition=artefact.partition,
-            )
+            ),
         )
 
 

@@ -114,6 +114,33 @@ def is_on_this_machine(instance: dg.DagsterInstance) -> bool:
     return "sqlite" in type(instance.run_storage).__module__
 
 
+def tell_of_check(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Record the verdict of a check outside of any run, in the place of an earlier one of that kind.
+
+    `report_runless_asset_event` refuses a second verdict on the same partition: its row is unique by check, run
+    and partition, and all verdicts outside of runs have the same, empty, run. The earlier row is removed first.
+    Where another process records the same at the same time, its row is as good.
+    """
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Rows
+    from sqlalchemy.exc import IntegrityError
+
+    storage: Any = instance.event_log_storage
+    partition = evaluation.partition
+    with storage.index_connection() as connection:
+        connection.execute(
+            Rows.delete().where(
+                Rows.c.asset_key == evaluation.asset_key.to_string(),
+                Rows.c.check_name == evaluation.check_name,
+                Rows.c.run_id == "",
+                Rows.c.partition.is_(None) if partition is None else Rows.c.partition == partition,
+            )
+        )
+    try:
+        instance.report_runless_asset_event(evaluation)
+    except IntegrityError:
+        pass
+
+
 def was_interrupted(ran: dg.ExecuteInProcessResult) -> bool:
     """Return whether INT, TERM or "Terminate" ended a run that was executed in this process.
 

@@ -188,11 +188,13 @@ class StudyDriver:
                 return
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             announce(f"{label} {work}")
+            before = {name: self._version(name, key) for name in free}
             started = time.monotonic()
             problem, made = self._run(work, say, force)
             took = f"{time.monotonic() - started:.1f} s"
             left = [n for n in free if n not in made or self._failed_check(n, key)]
-            if problem and left and not self.due(left, key):
+            elsewhere = all(self._version(name, key) != before[name] for name in left)
+            if problem and left and elsewhere and not self.due(left, key):
                 say(f"{label} {work} was made by another run meanwhile, {took}: {problem}")
                 continue
             if problem:
@@ -263,6 +265,11 @@ class StudyDriver:
 
     def _reasons(self, name: str, partition: str | None) -> tuple[Reason, ...]:
         return self.staleness.reasons(Artefact(name, partition))
+
+    def _version(self, name: str, partition: str | None) -> str | None:
+        """Return the version that is stored now, None where there is none."""
+        pointer = self.staleness.storage.pointer_or_none(Artefact(name, partition))
+        return pointer.version if pointer else None
 
     def _failed_check(self, name: str, partition: str | None) -> bool:
         """Return whether a blocking check said no of what is stored of this partition."""

@@ -5,8 +5,12 @@ Nothing here is executed on load: parquet, h5ad and JSON, and what a handle writ
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +28,9 @@ FORMATS: tuple[Format, ...] = ("tables", "matrices", "folders", "json")
 
 _TABLE, _MATRIX, _JSON = "table.parquet", "matrix.h5ad", "content.json"
 _HANDLE, _FILES = "handle.json", "files"
+
+HELD_IN_MEMORY = 500_000_000
+"""Bytes up to which a matrix is put together in memory: HDF5 ends the process where it meets a full disk."""
 
 HANDLES = {
     "Bundle": "histo_assets.core.files",
@@ -103,7 +110,32 @@ def _read_table(path: Path, wanted: Any) -> pd.DataFrame | pl.DataFrame:
 def _write_matrix(value: Any, path: Path) -> None:
     if not hasattr(value, "obsm"):
         raise StorageError(f"a matrix is an AnnData, not a {type(value).__name__}")
-    _storable(value).write_h5ad(path, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False)
+    storable, compressed = _storable(value), {"compression": "gzip", "compression_opts": 1}
+    if _bytes_of(value) > HELD_IN_MEMORY:
+        _refuse_without_room(path, _bytes_of(value))
+        storable.write_h5ad(path, **compressed, convert_strings_to_categoricals=False)
+        return
+    import h5py
+    from anndata.io import write_elem
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        write_elem(file, "/", storable, dataset_kwargs=compressed)
+    path.write_bytes(content.getbuffer())
+
+
+def _bytes_of(adata: AnnData) -> int:
+    """Return about how many bytes a matrix holds, uncompressed."""
+    arrays = [adata.X, *adata.layers.values(), *adata.obsm.values(), *adata.varm.values()]
+    plain = [array if hasattr(array, "nbytes") else getattr(array, "data", None) for array in arrays]
+    return sum(int(getattr(array, "nbytes", 0)) for array in plain)
+
+
+def _refuse_without_room(path: Path, needed: int) -> None:
+    """Raise where the disk has no room: HDF5 ends the process when it finds out by itself."""
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _storable(adata: AnnData) -> AnnData:

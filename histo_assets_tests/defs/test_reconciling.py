@@ -63,6 +63,18 @@ def test_the_second_time_there_is_nothing_to_tell(copied: FinishedStudy) -> None
     assert reconcile(driver.assets, driver.staleness.storage, copied.instance).told == []
 
 
+def test_what_another_instance_made_since_is_told_again_with_its_verdicts(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    storage = driver.staleness.storage
+    reconcile(driver.assets, storage, copied.instance)
+    liver = Artefact("tiles", "liver")
+    with dg.DagsterInstance.ephemeral() as another:
+        elsewhere = FinishedStudy(copied.study, copied.folder, another, copied.outcome, [])
+        run_partition(elsewhere, {FORCE: "true"})
+    assert reconcile(driver.assets, storage, copied.instance).told == [liver]
+    assert reconcile(driver.assets, storage, copied.instance).told == []
+
+
 def test_a_dry_run_tells_nothing(copied: FinishedStudy) -> None:
     driver = copied.driver()
     done = reconcile(driver.assets, driver.staleness.storage, copied.instance, dry_run=True)

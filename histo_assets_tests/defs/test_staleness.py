@@ -98,6 +98,29 @@ def test_a_malformed_matrix_is_one_sentence_and_costs_no_other_work(tiny: Finish
     assert due(tiny) == {}
 
 
+def test_a_forced_run_that_fails_is_a_failure_though_what_is_stored_is_fresh(
+    tiny: FinishedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tiny.driver()
+    monkeypatch.setattr(driver, "_run", lambda work, say, force: ("no space left on device", set()))
+    outcome = driver.bring_up_to_date(lambda text: None, ["slide_manifest"], force=True)
+    assert [problem for _, problem in outcome.failed] == ["no space left on device"]
+
+
+def test_what_another_run_made_meanwhile_is_no_failure(tiny: FinishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, other = tiny.driver(), tiny.driver()
+
+    def slower(work: object, say: object, force: object) -> tuple[str, set[str]]:
+        assert other.run(("slide_manifest",), None, force=True).success
+        return "that one stays", set()
+
+    monkeypatch.setattr(driver, "_run", slower)
+    said: list[str] = []
+    outcome = driver.bring_up_to_date(said.append, ["slide_manifest"], force=True)
+    assert outcome.success
+    assert "was made by another run meanwhile" in said[0]
+
+
 def observed_expression(study: Study) -> dict[str, str]:
     """Return what a look at the study's expression file notes."""
     return dict(study_sources(study)["expression_file"].look())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -48,6 +49,26 @@ def test_freed_slots_go_to_the_next_in_line(instance: dg.DagsterInstance) -> Non
     unpublished.free_slots(instance, RUN)
     assert instance.event_log_storage.claim_concurrency_slot("gpu", OTHER, "step").is_claimed
     assert unpublished.pools(instance)[0].holders == (OTHER,)
+
+
+@pytest.mark.parametrize("partition", ["liver", None])
+def test_a_later_verdict_outside_of_runs_takes_the_place_of_an_earlier_one(
+    instance: dg.DagsterInstance, partition: str | None
+) -> None:
+    check = dg.AssetCheckKey(KEY, "sound")
+    for passed in (True, False):
+        evaluation = dg.AssetCheckEvaluation(asset_key=KEY, check_name="sound", passed=passed, partition=partition)
+        unpublished.tell_of_check(instance, evaluation)
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])
+    event = latest[check].event
+    assert event is not None and event.asset_check_evaluation is not None
+    assert not event.asset_check_evaluation.passed
+
+
+def test_two_who_record_a_verdict_at_once_do_not_fail(instance: dg.DagsterInstance) -> None:
+    evaluation = dg.AssetCheckEvaluation(asset_key=KEY, check_name="sound", passed=True, partition="liver")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: unpublished.tell_of_check(instance, evaluation), range(12)))
 
 
 @pytest.mark.parametrize("canceled", [False, True])

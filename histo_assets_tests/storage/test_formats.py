@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +155,40 @@ def test_json_refuses_what_it_cannot_hold(tmp_path: Path, value: Any) -> None:
 def test_a_value_of_another_kind_is_refused(tmp_path: Path, format: Any, value: Any) -> None:
     with pytest.raises(StorageError):
         formats.write(format, value, tmp_path)
+
+
+FULL_DISK = """
+import numpy as np, pandas as pd, anndata, sys
+from pathlib import Path
+from histo_assets.storage import formats
+formats.HELD_IN_MEMORY = int(sys.argv[2])
+rows = np.random.default_rng(0).normal(size=(3000, 300)).astype("float32")
+matrix = anndata.AnnData(rows, obs=pd.DataFrame(index=[f"s{i}" for i in range(3000)]))
+try:
+    formats.write("matrices", matrix, Path(sys.argv[1]))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.parametrize("held", [500_000_000, 1000])
+def test_a_full_disk_is_an_error_and_does_not_end_the_process(small_disk: Path, held: int) -> None:
+    """HDF5 writes hundreds of lines and ends the process with a segmentation fault where it meets a full disk."""
+    command = [sys.executable, "-c", FULL_DISK, str(small_disk), str(held)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-300:]
+    assert ran.stdout.strip() == "No space left on device"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
