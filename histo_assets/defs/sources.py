@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 MOST_SHOWN = 50
 
 SIBLINGS = "(siblings)"
-"""Part of a look at slides: the other slides of the cohort that a file could be taken for, joined by `;`."""
+"""Part of what a tissue's slides are made of: the other slides that a file could be taken for, joined by `;`."""
+
+LISTING = "(listing)"
+"""Part of a look at slides: the table that says where they are fetched from, where the study names one."""
 
 
 def study_sources(study: Study) -> dict[str, Source]:
@@ -74,7 +77,11 @@ class _Folder:
 def slides_of(selected: pd.DataFrame, look: Parts) -> dict[str, str]:
     """Return what a tissue's `raw_slides` are made of: the version of each selected slide's file."""
     siblings = [name for names in selected["siblings"] for name in names.split(";") if name]
-    return versions_of_slides(list(selected["slide"]), siblings, look)
+    return versions_of_slides(list(selected["slide"]), siblings, look) | _listing_in(look)
+
+
+def _listing_in(look: Parts) -> dict[str, str]:
+    return {name: version for name, version in look.items() if name == LISTING}
 
 
 def _files_and_folders(look: Parts) -> dict[str, str]:
@@ -85,6 +92,8 @@ def _files_and_folders(look: Parts) -> dict[str, str]:
     folders: dict[str, list[str]] = {}
     for name, version in look.items():
         path = Path(name)
+        if name == LISTING:
+            continue
         if path.suffix.lower() == ".dcm" and path.parent != Path():
             folders.setdefault(path.parent.as_posix(), []).append(f"{name} {version}")
         else:
@@ -108,10 +117,9 @@ def _slides(study: Study) -> Source:
         return {**found, **_listing(study)}
 
     def concerning(look: Parts, recorded: Parts) -> Parts:
-        slides = [name for name in recorded if name not in (SIBLINGS, "(listing)")]
+        slides = [name for name in recorded if name not in (SIBLINGS, LISTING)]
         siblings = [name for name in recorded.get(SIBLINGS, "").split(";") if name]
-        found = sorted_out(look).versions(slides, siblings)
-        return {**found, **{name: version for name, version in look.items() if name == "(listing)"}}
+        return sorted_out(look).versions(slides, siblings) | _listing_in(look)
 
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         selected, inspected = (
@@ -134,7 +142,7 @@ def _slides(study: Study) -> Source:
 def _listing(study: Study) -> dict[str, str]:
     """Return the version of the table that says where slides are fetched from, where the study names one."""
     listing = study.slides.source.listing
-    return {"(listing)": file_version(study.resolve(listing))} if listing else {}
+    return {LISTING: file_version(study.resolve(listing))} if listing else {}
 
 
 def _siblings(selected: pd.DataFrame) -> str:
