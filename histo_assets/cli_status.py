@@ -18,6 +18,8 @@ from histo_assets.local import console, dagster_instance, open_study, quiet_logs
 if TYPE_CHECKING:
     from histo_assets.storage.staleness import Staleness, Status
 
+MOST_NAMED = 4
+
 StudyOption = Annotated[str | None, typer.Option("--study", help="A packaged study or a YAML file (HISTO_STUDY).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -88,18 +90,33 @@ def _print(staleness: Staleness, statuses: Sequence[Status]) -> None:
     counts = Counter(item.state for item in statuses)
     words = ", ".join(f"{counts[state]} {state}" for state in ("fresh", "missing", "stale", "failed") if counts[state])
     say(f"{staleness.storage.study} at {staleness.storage.root}: {words}")
-    for item in statuses:
-        if item.state != "fresh":
-            say(f"  {_line(item)}")
+    for line in status_lines(statuses):
+        say(f"  {line}")
     oldest = min((_looked_at(staleness, name) for name in staleness.sources.names), default=datetime.now(UTC))
     say(f"The cohort's files were looked at {_ago(oldest)}; --look looks anew.")
     if counts["fresh"] < len(statuses):
         console.print("`histo-assets materialize` makes what is missing or stale.", markup=False)
 
 
-def _line(item: Status) -> str:
-    reasons = [sentence for sentence in item.sentences() if sentence != item.state]
-    return f"{item.artefact} {item.state}" + (f": {'; '.join(reasons)}" if reasons else "")
+def status_lines(statuses: Sequence[Status]) -> list[str]:
+    """Return a line for every asset that is not fresh; partitions that are so for the same reasons share one."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for item in statuses:
+        if item.state != "fresh":
+            reasons = "; ".join(sentence for sentence in item.sentences() if sentence != item.state)
+            keys = grouped.setdefault((item.artefact.asset, item.state, reasons), [])
+            keys += [item.artefact.partition] if item.artefact.partition else []
+    return [
+        f"{asset}{_partitions(keys)} {state}" + (f": {reasons}" if reasons else "")
+        for (asset, state, reasons), keys in grouped.items()
+    ]
+
+
+def _partitions(keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
+    return f" [{', '.join(keys[:MOST_NAMED])}{more}]"
 
 
 def _looked_at(staleness: Staleness, name: str) -> datetime:

@@ -22,6 +22,8 @@ from histo_assets.storage.layout import (
 from histo_assets.storage.looks import Source, Sources
 from histo_assets.storage.shards import stored_shards
 
+_MOST_NAMED = 4
+
 State = Literal["fresh", "missing", "stale", "failed"]
 Kind = Literal["missing", "files", "code", "setting", "parent", "source", "incomplete", "check"]
 
@@ -311,4 +313,5 @@ def _listed(artefacts: tuple[Artefact, ...]) -> str:
         for asset, keys in by_asset.items()
     ]
     verb = "is" if len(artefacts) == 1 else "are"
-    return f"{', '.join(words)} {verb}"
+    more = f" and {len(words) - _MOST_NAMED} more" if len(words) > _MOST_NAMED else ""
+    return f"{', '.join(words[:_MOST_NAMED])}{more} {verb}"
