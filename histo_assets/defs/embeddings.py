@@ -12,11 +12,13 @@ from histo_assets.defs.types import Checkpoint, Matrix, SelectedModel, Table, Ti
 from histo_assets.studies.study import Study
 
 ROOM = "embeddings"
+CHECKS = {"numbers_are_finite": "No coordinate is missing or infinite."}
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    return [*_embeddings(assets), *_projections(assets)]
+    epochs = [] if assets.study.learning.frozen else [_epochs(assets)]
+    return [*_embeddings(assets), *_projections(assets), *epochs]
 
 
 def _embeddings(assets: StudyAssets) -> list[Any]:
@@ -111,8 +113,6 @@ def _right_off_training(obs: Any) -> float:
 
 
 def _projections(assets: StudyAssets) -> list[Any]:
-    study = assets.study
-    checks = {"numbers_are_finite": "No coordinate is missing or infinite."}
 
     @assets.asset(
         ROOM,
@@ -120,7 +120,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
-        checks=checks,
+        checks=CHECKS,
     )
     def tile_projection(study: Study, tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of tile embeddings."""
@@ -135,11 +135,17 @@ def _projections(assets: StudyAssets) -> list[Any]:
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins={"slide_embeddings": assets.one("slide_embeddings")},
-        checks=checks,
+        checks=CHECKS,
     )
     def slide_projection(study: Study, slide_embeddings: Matrix) -> dg.MaterializeResult:
         """PCA (fitted on training donors), UMAP and t-SNE of slide embeddings."""
         return projection_result(slide_embeddings.X, slide_embeddings.obs, study.projection, "Slides")
+
+    return [tile_projection, slide_projection]
+
+
+def _epochs(assets: StudyAssets) -> Any:
+    studied = assets.study.learning.studied
 
     @assets.asset(
         ROOM,
@@ -147,13 +153,13 @@ def _projections(assets: StudyAssets) -> list[Any]:
         kinds={"pytorch", "anndata", "umap"},
         reads=["projection", "embedding", "learning.input_px", "learning.studied"],
         ins={
-            "trained_model": assets.only("trained_model", study.learning.studied),
+            "trained_model": assets.only("trained_model", studied),
             "tiles": assets.every("tiles"),
             "donor_split": assets.one("donor_split"),
         },
         partitions=assets.partitions.epochs,
         pool="gpu",
-        checks=checks,
+        checks=CHECKS,
     )
     def epoch_projection(
         study: Study,
@@ -175,4 +181,4 @@ def _projections(assets: StudyAssets) -> list[Any]:
         slides = slide_matrix(matrices, donor_split)
         return projection_result(slides.X, slides.obs, study.projection, f"Slides after epoch {epoch}")
 
-    return [tile_projection, slide_projection, *([] if study.learning.frozen else [epoch_projection])]
+    return epoch_projection

@@ -22,7 +22,7 @@ class Copy:
 
     def __init__(self, made: FinishedStudy, folder: Path) -> None:
         self.data = folder / "data"
-        shutil.copytree(made.folder / "data", self.data)
+        shutil.copytree(made.folder / "data", self.data, ignore=shutil.ignore_patterns("incoming_*"))
         self.environment = made.environment | {
             "HISTO_STORAGE": str(self.data),
             "DAGSTER_HOME": str(folder / "home"),
