@@ -177,6 +177,8 @@ def test_a_lost_shard_is_noticed(storage: StudyStorage, staleness: Callable[...,
     storage.root.fs.pipe_file((folder / "s.tar").path, b"12345")
     made(storage, wanted[1], shards={"tiles/heart/s.tar": 5})
     assert states(staleness(*wanted))["tiles [heart]"] == "fresh"
+    storage.root.fs.pipe_file((folder / "s.tar").path, b"123")
+    assert sentences(staleness(*wanted), tiles("heart")) == ["shard tiles/heart/s.tar has 3 bytes instead of 5"]
     storage.root.fs.rm((folder / "s.tar").path)
     assert sentences(staleness(*wanted), tiles("heart")) == ["shard tiles/heart/s.tar is missing"]
 
