@@ -41,6 +41,14 @@ def why_it_cannot_write(error: BaseException) -> str | None:
     return None
 
 
+def why_the_storage_is_silent(error: BaseException) -> str | None:
+    """Return the sentence for an error of an object store that does not answer, or None for any other error."""
+    storage = os.environ.get("HISTO_STORAGE", "")
+    if not isinstance(error, OSError) or "://" not in storage:
+        return None
+    return f"the storage {storage} does not answer ({error}); nothing is lost, try again when it does"
+
+
 def with_its_place(problem: str) -> str:
     """Return what a step said of its failure, with the place that is full where that was the reason."""
     if os.strerror(errno.ENOSPC) not in problem and SQLITE_FULL not in problem:
