@@ -18,7 +18,7 @@ import typer
 from histo_assets.cli_expression import expression, fetch_release
 from histo_assets.cli_status import reconcile, status
 from histo_assets.cli_weights import fetch_weights
-from histo_assets.full_disk import why_it_cannot_write, with_its_place
+from histo_assets.full_disk import why_it_cannot_write, why_the_storage_is_silent, with_its_place
 from histo_assets.interrupts import ended_by_signals
 from histo_assets.local import (
     check_names,
@@ -207,7 +207,7 @@ def main() -> None:
             app()
         except Exception as error:
             own = isinstance(error, ValueError) and type(error).__module__.startswith("histo_assets.")
-            sentence = str(error) if own else why_it_cannot_write(error)
+            sentence = str(error) if own else why_it_cannot_write(error) or why_the_storage_is_silent(error)
             if sentence is None:
                 raise
             print(f"histo-assets: {' '.join(sentence.split())}", file=sys.stderr)
