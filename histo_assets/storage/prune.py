@@ -73,7 +73,7 @@ def prune(
             if not dry_run:
                 _remove_partition(storage, artefact, entries)
             continue
-        for entry, reason, orphan in _expired(storage, artefact, entries, now - grace):
+        for entry, reason, orphan in _expired(storage, artefact, entries, now, grace):
             removed.append(Removed(str(storage.folder(artefact) / entry), reason, orphan))
             if not dry_run and (orphans or not orphan):
                 _remove_version(storage, artefact, entry)
@@ -102,12 +102,12 @@ def prune_shards(
         Remove these too.
     """
     folder = storage.root / SHARDS / asset
-    limit = datetime.now(UTC) - grace
+    now = datetime.now(UTC)
     removed = []
     for path, entry in sorted(_find(folder).items()):
         relative = path[len(folder.path.rstrip("/")) + 1 :]
         kept = any(relative == name or relative.startswith(f"{name}.") for name in keep)
-        if kept or entry["type"] != "file" or _modified(entry) > limit:
+        if kept or entry["type"] != "file" or not _has_passed(_modified(entry), now, grace):
             continue
         tissue, _, name = relative.rpartition("/")
         doubt = None if _is_draft(name) else (unsure or {}).get(tissue)
@@ -120,8 +120,8 @@ def prune_shards(
 def doubt_of(storage: StudyStorage, artefact: Artefact) -> str | None:
     """Return why the pointer of `artefact` may not say what counts, or None: it is lost, or older than a version."""
     entries = dict(_artefacts(storage, artefact.asset)).get(artefact, set())
-    ever = datetime.max.replace(tzinfo=UTC)
-    lost = next((reason for _, reason, orphan in _expired(storage, artefact, entries, ever) if orphan), None)
+    versions = _expired(storage, artefact, entries, datetime.now(UTC), timedelta(0))
+    lost = next((reason for _, reason, orphan in versions if orphan), None)
     return lost or (None if POINTER in entries else _LOST)
 
 
@@ -159,9 +159,9 @@ def _find(folder: UPath) -> dict[str, dict[str, Any]]:
 
 
 def _expired(
-    storage: StudyStorage, artefact: Artefact, entries: set[str], limit: datetime
+    storage: StudyStorage, artefact: Artefact, entries: set[str], now: datetime, grace: timedelta
 ) -> list[tuple[str, str, bool]]:
-    """Return the versions of `artefact` that ceased to count before `limit`: name, reason, whether it is an orphan."""
+    """Return the versions of `artefact` that ceased to count `grace` ago: name, reason, whether it is an orphan."""
     pointer = _pointer(storage, artefact)
     expired = []
     for entry in sorted(entries - {POINTER}):
@@ -170,10 +170,15 @@ def _expired(
             continue
         until = pointer.superseded.get(entry) if pointer is not None else None
         doubt = None if until or _is_draft(entry) else _doubt(pointer, begun, POINTER in entries)
-        if (until or begun) < limit:
+        if _has_passed(until or begun, now, grace):
             ended = f"superseded {until:%Y-%m-%d}" if until else "never finished"
             expired.append((entry, doubt or ended, doubt is not None))
     return expired
+
+
+def _has_passed(stamp: datetime, now: datetime, grace: timedelta) -> bool:
+    """Return whether `grace` has passed since `stamp`; what a clock that went ahead wrote counts as of now."""
+    return min(stamp, now) <= now - grace
 
 
 def _pointer(storage: StudyStorage, artefact: Artefact) -> Pointer | None:

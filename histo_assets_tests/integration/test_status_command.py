@@ -74,7 +74,7 @@ def test_an_edited_study_is_stale_in_words_and_exits_with_1(copy: Copy, tmp_path
     }
 
 
-@pytest.mark.parametrize("lost", ["pointer", "version", "shard", "file"])
+@pytest.mark.parametrize("lost", ["pointer", "version", "shard", "sidecar", "file"])
 def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost: str) -> None:
     before = copy.version("tiles/liver")
     folder = copy.data / "tiny" / "tiles" / "liver"
@@ -83,8 +83,9 @@ def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost:
         (folder / "current.json").unlink()
     elif lost == "version":
         shutil.rmtree(folder / version)
-    elif lost == "shard":
-        next((copy.data / "tiny" / "shards" / "tiles" / "liver").glob("*.tar")).unlink()
+    elif lost in ("shard", "sidecar"):
+        suffix = {"shard": "tar", "sidecar": "json"}[lost]
+        next((copy.data / "tiny" / "shards" / "tiles" / "liver").glob(f"*.{suffix}")).unlink()
     else:
         os.truncate(folder / version / "files" / "index.parquet", 100)
     [state, *reasons] = copy.states(code=1)["tiles/liver"]

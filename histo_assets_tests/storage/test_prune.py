@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -188,3 +189,20 @@ def test_shards_that_no_index_names_go_after_the_grace(storage: StudyStorage, da
     gone = [] if days else names[:2]
     assert sorted(item.path for item in removed) == sorted(str(folder / name) for name in gone)
     assert {path[len("shards/tiles/") :] for path in everything_below(storage)} == set(names) - set(gone)
+
+
+def test_what_a_clock_that_went_ahead_wrote_counts_as_of_now(local_storage: StudyStorage) -> None:
+    """A version superseded in three days, by the clock of then: with no grace it goes, with any it stays."""
+    publish(local_storage, "one")
+    publish(local_storage, "two")
+    draft = Path(local_storage.folder(TILES).path) / f".{later(3):%Y%m%dT%H%M%S%f}Z-00000000"
+    draft.mkdir()
+    shard = Path(str(local_storage.root)) / "shards" / "tiles" / "liver" / "unnamed.tar"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"x")
+    os.utime(shard, (later(3).timestamp(),) * 2)
+    assert prune(local_storage, DAY, now=later(-3)) == []
+    assert prune_shards(local_storage, "tiles", [], DAY) == []
+    assert len(prune(local_storage, timedelta(0), now=later(-3))) == 2
+    assert len(prune_shards(local_storage, "tiles", [], timedelta(0))) == 1
+    assert not draft.exists() and not shard.exists()

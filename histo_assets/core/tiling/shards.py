@@ -16,7 +16,7 @@ import polars as pl
 
 from histo_assets.core.files import settings_digest, write_json
 from histo_assets.core.slides.inspection import reasons
-from histo_assets.core.tiling.store import ShardStore, TilingError
+from histo_assets.core.tiling.store import ShardStore, TilingError, sidecar_of
 
 __all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
 
@@ -100,10 +100,12 @@ class TileSet:
         return TileReader([self]).read(rows)
 
     def shards(self, root: str) -> dict[str, int]:
-        """Return the shards that the index names, relative to `root` (which holds `shard_root`), with their bytes."""
+        """Return the shards that the index names and their sidecars, relative to `root`, with their bytes."""
         sizes = ShardStore(self.shard_root, self.tissue).names()
-        folder = f"{self.shard_root.rstrip('/').rsplit('/', 1)[-1]}/{self.tissue}"
-        return {f"{folder}/{name}": sizes.get(name, 0) for name in sorted(set(self.index["shard"]))}
+        folder = f"{_last_part(self.shard_root)}/{self.tissue}"
+        shards = sorted(set(self.index["shard"]))
+        names = [name for shard in shards for name in (shard, sidecar_of(shard))]
+        return {f"{folder}/{name}": sizes.get(name, 0) for name in names}
 
     def rejected_examples(self) -> dict[str, bytes]:
         """Return small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`."""

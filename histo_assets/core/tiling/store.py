@@ -24,6 +24,11 @@ class TilingError(ValueError):
     """Tiles that cannot be cut or read: the message names the slide or shard and the way out."""
 
 
+def sidecar_of(shard: str) -> str:
+    """Return the name of the sidecar that lies beside the shard of the name `shard`."""
+    return f"{shard.removesuffix('.tar')}.json"
+
+
 class ShardStore:
     """The shards and sidecars of one tissue: files below `root`, a local path or an fsspec URL."""
 
