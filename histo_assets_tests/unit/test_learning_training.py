@@ -20,6 +20,7 @@ from histo_assets.core.learning.checkpoint import Checkpoint, save_weights
 from histo_assets.core.learning.datasets import build_training_set
 from histo_assets.core.learning.errors import LearningError
 from histo_assets.core.learning.evaluation import evaluate_tiles
+from histo_assets.core.learning.forward import fast_precision
 from histo_assets.core.learning.kept import is_over
 from histo_assets.core.learning.learner import Learner, Step, batch_seed
 from histo_assets.core.learning.monitor import Monitor, class_weights
@@ -274,8 +275,9 @@ def test_a_checkpoint_holds_what_its_networks_say_of_every_validation_tile(check
     for epoch in checkpoint.epochs:
         said = checkpoint.validation(epoch)
         assert said["tile"].to_list() == validation["tile"].to_list()
-        again = evaluate_tiles(checkpoint.network(epoch), validation, reader, TISSUES, 48)
-        assert np.allclose(said["confidence"], again["confidence"], atol=0.03)
+        again = evaluate_tiles(checkpoint.network(epoch), validation, reader, TISSUES, 48, precision="float32")
+        is_rounded = fast_precision(torch.device("cpu")) is torch.bfloat16  # the frozen stages, where it is native
+        assert np.allclose(said["confidence"], again["confidence"], atol=0.1 if is_rounded else 1e-4)
         accuracy = checkpoint.history.set_index("epoch")["validation_accuracy"][epoch]
         assert (said["predicted"] == said["tissue"]).mean() == pytest.approx(accuracy)
 
