@@ -75,7 +75,7 @@ class StudyPage:
 
 def study_page(title: str, description: str, assumptions: Sequence[str], tables: StudyTables) -> StudyPage:
     """Return the page of a study, self-contained."""
-    figures = _key_figures(tables)
+    figures = key_figures(tables)
     sections = [
         _cohort_section(tables),
         _tile_section(tables),
@@ -96,7 +96,8 @@ def study_page(title: str, description: str, assumptions: Sequence[str], tables:
     return StudyPage(html, figures, png(_scatter(tables.slide_projection, "Slides")))
 
 
-def _key_figures(t: StudyTables) -> dict[str, Any]:
+def key_figures(t: StudyTables) -> dict[str, Any]:
+    """Return the counts and figures that stand at the head of the page, by name."""
     return {
         "slides": int(t.raw_slides["slide"].nunique()),
         "quarantined": int(t.raw_slides["quarantined"].notna().sum()),

@@ -59,11 +59,11 @@ def upper_tail(statistics: Floats, null: Floats) -> Floats:
 
 def benjamini_hochberg(p: Floats) -> Floats:
     """Return q values (Benjamini & Hochberg, J R Stat Soc B 1995); NaN stays NaN and is not counted."""
-    q = np.full(len(p), np.nan)
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    stepped = p[order] * len(order) / np.arange(1, len(order) + 1)
-    q[order] = np.minimum(np.minimum.accumulate(stepped[::-1])[::-1], 1)
+    from scipy.stats import false_discovery_control
+
+    q, tested = np.full(len(p), np.nan), np.isfinite(p)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested])
     return q
 
 
