@@ -18,6 +18,8 @@ from histo_assets.storage.layout import Artefact
 from histo_assets_tests.conftest import FinishedStudy
 
 pytestmark = pytest.mark.study
+READ_CLUSTERS = {"expression_clusters", "prediction_comparison"}
+"""The assets that read `prediction.clusters`."""
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_an_instance_that_knows_nothing_is_told_of_everything_and_takes_it_for_f
     assert len(done.told) == len(driver.staleness.needs)
     assert done.lost == []
     assert not_fresh(driver, copied.instance) == {}
+
+
+def test_what_is_stale_is_told_as_what_it_was_made_by_so_that_dagster_calls_it_stale_too(
+    copied: FinishedStudy,
+) -> None:
+    prediction = copied.study.prediction.model_copy(update={"clusters": 3})
+    edited = copied.study.model_copy(update={"prediction": prediction})
+    driver = FinishedStudy(edited, copied.folder, copied.instance, copied.outcome, []).driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    assert {name.split()[0] for name in not_fresh(driver, copied.instance)} == READ_CLUSTERS
 
 
 def test_the_second_time_there_is_nothing_to_tell(copied: FinishedStudy) -> None:
