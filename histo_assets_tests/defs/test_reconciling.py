@@ -110,6 +110,29 @@ def test_the_verdicts_of_checks_are_told_too(copied: FinishedStudy) -> None:
     assert record.event.asset_check_evaluation.passed
 
 
+def test_a_check_that_failed_is_told_as_failed(copied: FinishedStudy) -> None:
+    driver = copied.driver()
+    storage, liver = driver.staleness.storage, Artefact("tiles", "liver")
+    pointer = storage.require(liver)
+    failed = {name: verdict.model_copy(update={"passed": False}) for name, verdict in pointer.checks.items()}
+    storage.rewrite(liver, pointer.model_copy(update={"checks": failed}))
+    reconcile(driver.assets, storage, copied.instance)
+    key = dg.AssetCheckKey(driver.assets.key("tiles"), "tissue_has_tiles")
+    passed = {}
+    for record in copied.instance.event_log_storage.get_asset_check_execution_history(key, limit=20):
+        assert record.event is not None and record.event.asset_check_evaluation is not None
+        passed[record.event.asset_check_evaluation.partition] = record.event.asset_check_evaluation.passed
+    assert passed == {tissue: tissue != "liver" for tissue in copied.study.selection.tissues}
+
+
+def test_the_partitions_of_new_slides_come_back(copied: FinishedStudy) -> None:
+    data = copied.folder / "data" / "tiny"
+    shutil.copytree(data / "raw_slides" / "liver", data / "incoming_slide" / "new_slide")
+    driver = copied.driver()
+    reconcile(driver.assets, driver.staleness.storage, copied.instance)
+    assert copied.instance.get_dynamic_partitions("incoming_tiny") == ["new_slide"]
+
+
 def test_what_the_storage_lost_is_reported_and_due(copied: FinishedStudy) -> None:
     driver = copied.driver()
     reconcile(driver.assets, driver.staleness.storage, copied.instance)
