@@ -73,6 +73,8 @@ def test_the_second_time_there_is_nothing_to_tell(copied: FinishedStudy) -> None
     driver = copied.driver()
     reconcile(driver.assets, driver.staleness.storage, copied.instance)
     assert reconcile(driver.assets, driver.staleness.storage, copied.instance).told == []
+    for source in driver.staleness.sources.names:
+        assert len(copied.instance.fetch_observations(driver.assets.key(source), limit=5).records) == 1
 
 
 def test_what_another_instance_made_since_is_told_again_with_its_verdicts(copied: FinishedStudy) -> None:
@@ -168,6 +170,17 @@ def test_a_run_of_a_fresh_partition_uses_what_is_there_and_says_so(copied: Finis
     assert sentence.startswith("tiles [liver] is fresh: made ")
     assert event.materialization.tags["dagster/data_version"] == before.data_version
     assert {evaluation.check_name for evaluation in ran.get_asset_check_evaluations()} == set(before.checks)
+
+
+def test_a_warning_stands_when_its_partition_is_re_used(copied: FinishedStudy) -> None:
+    storage, liver = copied.driver().staleness.storage, Artefact("tiles", "liver")
+    pointer = storage.require(liver)
+    warned = pointer.checks["tiles_are_balanced"].model_copy(update={"passed": False})
+    storage.rewrite(liver, pointer.model_copy(update={"checks": pointer.checks | {"tiles_are_balanced": warned}}))
+    ran, version = run_partition(copied, {})
+    assert version == pointer.version
+    passed = {evaluation.check_name: evaluation.passed for evaluation in ran.get_asset_check_evaluations()}
+    assert passed == {"tissue_has_tiles": True, "tiles_are_balanced": False}
 
 
 def test_a_run_that_is_forced_makes_it_again(copied: FinishedStudy) -> None:
