@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check faults real truth bench clean format
+.PHONY: help demo ui test check faults mutants real truth bench clean format
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ faults: $(VENV)/.dev ## kills, interrupts, full disks, lost storage, outages: wh
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m histo_assets_tests.faults
 
+mutants: $(VENV)/.dev ## what decides a verdict, changed one place at a time: a test must fail each time
+	$(BIN)/python -m histo_assets_tests.mutants
+
 real: $(VENV)/.dev ## the whole graph on real tissue and real counts (HISTO_REAL_DATA)
 	$(BIN)/python -m pytest -m real -rs -s
 
@@ -65,4 +68,4 @@ format: $(VENV)/.dev ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 clean: ## remove what demo and test made, not the environment
-	rm -rf data .dagster .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf data .dagster .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants build dist *.egg-info

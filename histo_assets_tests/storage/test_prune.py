@@ -25,6 +25,7 @@ def test_old_versions_go_after_the_grace_and_the_current_one_stays(storage: Stud
     assert prune(storage, grace=7 * DAY) == []
     removed = prune(storage, grace=7 * DAY, now=later(8))
     assert [Path(item.path).name for item in removed] == [first.version]
+    assert removed[0].reason.startswith("superseded 2")
     assert not any(first.version in path for path in everything_below(storage))
     assert read(storage) == "two"
     assert prune(storage, grace=7 * DAY, now=later(8)) == []
