@@ -48,6 +48,9 @@ EQUIVALENT = (
     ),
     ("*.x_mistaken_figures", r"bootstraps: int = 1001|seed: int = 1$|seed: int = 1,?$", "a default of chance alone"),
     ("*.x_matching_figures", r"\bbreak\b", "groups of one sample are left out before"),
+    ("*.x_confusion", r"counts = np\.zeros", "the table is made one of whole numbers after"),
+    ("*.x__unit_block", r"else 2\.0", "of a constant block nothing is left to divide"),
+    ("*.x__level", r"default=", "where there are no slides the number is compared with none"),
     ("*.x__level", r"count >= share", "a slide that has its share exactly gives it either way"),
     ("*.x__doubt", r"begun >= current", "no two versions begin in one microsecond"),
 )

@@ -135,6 +135,13 @@ def test_what_a_lost_pointer_may_have_meant_is_listed_and_stays_until_it_is_aske
     assert not any(Path(item.path).name in path for item in listed for path in everything_below(storage))
 
 
+def test_an_older_pointer_that_was_written_anew_since_does_not_hide_a_newer_version(storage: StudyStorage) -> None:
+    """A pointer is rewritten where an artefact of 0.1.0 is adopted: its version's own time counts."""
+    lose(storage, "restored")
+    storage.rewrite(TILES, storage.require(TILES).model_copy(update={"written_at": later(1)}))
+    assert doubt_of(storage, TILES) == REASONS["restored"]
+
+
 def test_one_lost_pointer_keeps_nothing_else_from_going(storage: StudyStorage) -> None:
     lose(storage, "torn")
     heart = Artefact("tiles", "heart")

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from histo_assets.core.figures.study_page import key_figures
-from histo_assets.core.learning.evaluation import classification_figures
+from histo_assets.core.learning.evaluation import classification_figures, confusion
 from histo_assets.core.learning.look_alikes import mistaken_figures
 from histo_assets.core.prediction.comparison import recoverable_genes
 from histo_assets.core.prediction.covariates import PredictionError
@@ -36,6 +36,8 @@ from histo_assets.core.tiling.sampling import balanced_counts, candidate_order
 from histo_assets.core.tiling.settings import QualitySettings
 
 SETTINGS = PredictionSettings(max_q=0.05, min_r2_within=0.05, bootstraps=20, permutations=20)
+ORDER = [(0, 1), (0, 0), (2, 0), (1, 2), (2, 2), (0, 2), (1, 1), (2, 1), (1, 0)]
+"""The order of a 3 x 3 grid in version 0.1.0."""
 GENES = {
     # gene: (r2_within, low, q, why it is not recoverable, None where it is)
     "all three met": (0.20, 0.10, 0.01, None),
@@ -99,6 +101,11 @@ def test_folds_choose_a_gene_s_regressor_and_locked_donors_judge_it() -> None:
     assert table["r2_within"].to_dict() == {"A": 0.15, "B": 0.2, "C": 0.3, "D": 0.075}
     assert table["r2_within_folds"].to_dict() == {"A": 0.3, "B": 0.4, "C": 0.6, "D": 0.15}
     assert set(table["evidence"]) == {"locked"}
+
+
+def test_with_few_locked_donors_the_first_regressor_is_the_one_of_the_first_row() -> None:
+    one_gene = pd.concat([_figures("ridge", [0.2]), _figures("trees", [0.3])], ignore_index=True)
+    assert recoverable_genes(one_gene, 59, SETTINGS)["regressor"].to_list() == ["ridge"]
 
 
 @pytest.mark.parametrize("figures", [_figures("ridge", []), _figures("ridge", [0.1]).drop(columns="regressor")])
@@ -168,15 +175,15 @@ def _slides(right: int, wrong: int) -> pd.DataFrame:
 
 
 def test_intervals_over_donors_of_a_share_are_binomial() -> None:
-    """Of 40 donors with a slide each, 10 wrong: drawing donors anew is drawing from a binomial distribution."""
-    table = _slides(right=30, wrong=10)
+    """Of 400 donors with a slide each, 100 wrong: drawing donors anew is drawing from a binomial distribution."""
+    table = _slides(right=300, wrong=100)
     mistaken = mistaken_figures(table, [("fat", "breast")], {}, 4000).set_index("predicted").loc["breast"]
     figures = classification_figures(table, 4000)
     accuracy = figures[figures["metric"] == "accuracy"].iloc[0]
     for row, share in ((mistaken, 0.25), (accuracy, 0.75)):
-        low, high = stats.binom.ppf([0.025, 0.975], 40, share) / 40
+        ends = stats.binom.ppf([0.025, 0.975], 400, share) / 400
         assert row["value"] == share
-        assert row["low"] == pytest.approx(low, abs=0.001) and row["high"] == pytest.approx(high, abs=0.001)
+        assert [row["low"], row["high"]] == pytest.approx(list(ends), abs=1.1 / 400)
 
 
 def test_the_table_of_mistakes_row_by_row() -> None:
@@ -195,6 +202,21 @@ def test_the_table_of_mistakes_row_by_row() -> None:
         ["breast", "fat", "", 0.0, 1],
     ]
     assert set(mistaken_figures(table.drop(columns="tile"), [("fat", "breast")], {}, 5)["level"]) == {"slide"}
+
+
+def test_each_of_three_look_alikes_is_held_against_each_other() -> None:
+    table = _slides(right=1, wrong=1).assign(p_skin=-9.0)
+    table = pd.concat([table, table.iloc[:1].assign(tissue="breast"), table.iloc[:1].assign(tissue="skin")])
+    found = mistaken_figures(table, [("skin", "fat", "breast")], {}, 5)
+    pairs = set(map(tuple, found[["tissue", "predicted"]].to_numpy()))
+    assert pairs == {(a, b) for a in ("skin", "fat", "breast") for b in ("skin", "fat", "breast") if a != b}
+
+
+def test_what_is_none_of_the_tissues_is_not_counted_as_one() -> None:
+    table = _slides(right=3, wrong=2)
+    table.loc[0, "predicted"], table.loc[1, "tissue"] = "bone", "bone"
+    counts = confusion(table, ["breast", "fat", "skin"])
+    assert counts.to_numpy().tolist() == [[0, 0, 0], [2, 1, 0], [0, 0, 0]]
 
 
 def test_too_sure_here_and_too_modest_there_do_not_cancel_out() -> None:
@@ -275,7 +297,7 @@ def test_figures_of_matching_are_those_counted_pair_by_pair() -> None:
     measured = predicted * 0.5 + rng.normal(size=(15, 3))
     tissues = np.array(["single"] + ["liver"] * 5 + ["skin"] * 9)
     table = matching_figures(predicted, measured, tissues)
-    assert table.index.to_list() == list(range(8))
+    assert table.index.to_list() == list(range(8)) and table["n"].dtype == np.int64
     figures = table.set_index(["scope", "metric"])
     groups = {"overall": [slice(0, 15)], "within tissue": [slice(1, 6), slice(6, 15)]}
     for scope, parts in groups.items():
@@ -319,6 +341,10 @@ def test_a_tile_exactly_at_a_threshold_is_kept_and_one_beyond_it_is_not(reason: 
 
 def test_no_slides_give_no_tiles_and_every_position_counts_by_both_coordinates() -> None:
     assert balanced_counts({}, 4, 10) == {}
+    counts = balanced_counts(dict.fromkeys("abcdefghijklmnop", 10), 4, 16 * 3 + 8)
+    assert "".join(slide for slide, count in counts.items() if count == 4) not in ("abcdefgh", "ijklmnop")
+    grid = [(x, y) for y in range(3) for x in range(3)]
+    assert candidate_order("slide", grid, 0) == ORDER  # another one would cut other tiles of every slide
     for positions in ([(x, 0) for x in range(40)], [(0, y) for y in range(40)]):
         drawn = candidate_order("slide", positions, 0)
         assert sorted(drawn) == positions and drawn != positions
