@@ -155,7 +155,7 @@ def test_q_values_are_those_of_a_table_counted_by_hand() -> None:
     assert list(np.flatnonzero(q <= 0.05)) == [0, 1, 2, 3]
 
 
-def test_an_interval_holds_the_middle_95_of_100_draws() -> None:
+def test_an_interval_holds_the_middle_95_percent_of_the_draws() -> None:
     draws = np.random.default_rng(0).permutation(np.arange(1001.0))[:, None]
     assert [float(end[0]) for end in percentile_interval(draws)] == [25, 975]
     beside = np.hstack([draws, draws * 2, np.where(draws == 7, np.nan, draws)])
@@ -339,16 +339,25 @@ def test_a_tile_exactly_at_a_threshold_is_kept_and_one_beyond_it_is_not(reason: 
     assert judge(TileQuality(**(at | beyond.get(reason, {}))), settings) == (reason or None)
 
 
-def test_no_slides_give_no_tiles_and_every_position_counts_by_both_coordinates() -> None:
+def test_no_slides_give_no_tiles() -> None:
     assert balanced_counts({}, 4, 10) == {}
+
+
+def test_the_tiles_left_over_do_not_go_to_the_first_names() -> None:
     counts = balanced_counts(dict.fromkeys("abcdefghijklmnop", 10), 4, 16 * 3 + 8)
     assert "".join(slide for slide, count in counts.items() if count == 4) not in ("abcdefgh", "ijklmnop")
-    grid = [(x, y) for y in range(3) for x in range(3)]
-    assert candidate_order("slide", grid, 0) == ORDER  # another one would cut other tiles of every slide
-    for positions in ([(x, 0) for x in range(40)], [(0, y) for y in range(40)]):
-        drawn = candidate_order("slide", positions, 0)
-        assert sorted(drawn) == positions and drawn != positions
-        assert drawn != candidate_order("slide", positions, 1) and drawn != candidate_order("other", positions, 0)
+
+
+def test_the_order_of_candidates_is_that_of_the_first_version() -> None:
+    """Another order would cut other tiles of every slide."""
+    assert candidate_order("slide", [(x, y) for y in range(3) for x in range(3)], 0) == ORDER
+
+
+@pytest.mark.parametrize("positions", [[(x, 0) for x in range(40)], [(0, y) for y in range(40)]], ids=["x", "y"])
+def test_slide_seed_and_both_coordinates_decide_the_order(positions: list[tuple[int, int]]) -> None:
+    drawn = candidate_order("slide", positions, 0)
+    assert sorted(drawn) == positions and drawn != positions
+    assert drawn != candidate_order("slide", positions, 1) and drawn != candidate_order("other", positions, 0)
 
 
 @pytest.mark.parametrize(("flat", "is_half_empty"), [(3, False), (4, True)])
