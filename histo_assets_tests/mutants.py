@@ -38,7 +38,7 @@ FUNCTIONS = (
 EQUIVALENT = (
     # (function, regular expression of "line as it is -> line as it was changed", why no test can tell)
     ("*", r"^with np\.errstate\(", "it silences a warning, and changes no number"),
-    ("*", r"-> .*strict=(None|False)|strict=True\) -> .*, \)", "both sides have one length by construction"),
+    ("*", r"-> .*strict=(None|False)|strict=True\)+ -> .*, \)\)$", "both sides have one length by construction"),
     ("*", r"-> .*(size|spread) >= 1e-12", "no sum of squares is exactly 1e-12"),
     ("*.x_recoverable_genes", r"-> .*itertuples\(index=(None|True)\)", "rows are read by name"),
     (
