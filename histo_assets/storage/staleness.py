@@ -169,7 +169,7 @@ class Staleness:
             if folder not in folders:
                 folders[folder] = sizes_below(self.storage.root / SHARDS / folder)
             if folders[folder].get(shard) != size:
-                yield Reason("files", name, _lost(f"shard {name}", size, folders[folder].get(shard)))
+                yield Reason("files", name, _lost(f"{SHARDS}/{name}", size, folders[folder].get(shard)))
                 return
 
     def _changed_sources(self, need: Need, pointer: Pointer) -> Iterator[Reason]:

@@ -178,9 +178,9 @@ def test_a_lost_shard_is_noticed(storage: StudyStorage, staleness: Callable[...,
     made(storage, wanted[1], shards={"tiles/heart/s.tar": 5})
     assert states(staleness(*wanted))["tiles [heart]"] == "fresh"
     storage.root.fs.pipe_file((folder / "s.tar").path, b"123")
-    assert sentences(staleness(*wanted), tiles("heart")) == ["shard tiles/heart/s.tar has 3 bytes instead of 5"]
+    assert sentences(staleness(*wanted), tiles("heart")) == ["shards/tiles/heart/s.tar has 3 bytes instead of 5"]
     storage.root.fs.rm((folder / "s.tar").path)
-    assert sentences(staleness(*wanted), tiles("heart")) == ["shard tiles/heart/s.tar is missing"]
+    assert sentences(staleness(*wanted), tiles("heart")) == ["shards/tiles/heart/s.tar is missing"]
 
 
 def test_an_older_storage_put_back_is_as_stale_as_it_was(local_storage: StudyStorage, tmp_path: Path) -> None:
