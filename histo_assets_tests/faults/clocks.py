@@ -65,7 +65,9 @@ def _pruned_under_another_clock(trial: Trial, name: str, changes: dict[str, str]
     (MADE[2].folder(place.data) / POINTER).unlink()
     remade = place.materialize()
     ran = place.run("prune", "--study", STUDY, "--yes", **changes)
-    lost = [str(ended) for ended in (remade, ran) if not ended.ended_well]
+    # Without its pointer, a version of the future may be the newer one: prune lists it, and removes it when asked to.
+    asked = place.run("prune", "--study", STUDY, "--days", "0", "--yes", "--orphans")
+    lost = [str(ended) for ended in (remade, ran, asked) if not ended.ended_well]
     return trial.tried(f"prune by a clock {name}", [*lost, *last_good_state(place), *after_the_next_run(place)])
 
 
