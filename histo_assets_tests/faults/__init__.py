@@ -17,8 +17,10 @@ from histo_assets_tests.faults import (
 )
 from histo_assets_tests.faults.campaign import Scenario
 
+# The longest first, so that lanes beside one another end together.
 SCENARIOS: dict[str, Scenario] = {
     "kills": kills.kills,
+    "object_store": object_store.object_store,
     "kills_of_prediction": kills.kills_of_prediction,
     "interrupts": interrupts.interrupts,
     "interrupted_ui": interrupts.interrupted_ui,
@@ -30,7 +32,6 @@ SCENARIOS: dict[str, Scenario] = {
     "lost_instance": instances.lost_instance,
     "second_instance": instances.second_instance,
     "first_uses": instances.first_uses,
-    "object_store": object_store.object_store,
     "postgres_restarted": servers.postgres_restarted,
     "code_server_killed": servers.code_server_killed,
     "two_runs": together.two_runs,

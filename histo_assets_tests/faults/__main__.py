@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from histo_assets_tests.faults import SCENARIOS, SHORT
 from histo_assets_tests.faults.campaign import run_scenarios, say, table, write_rows
+from histo_assets_tests.faults.lanes import run_in_lanes
 from histo_assets_tests.faults.place import Place
 from histo_assets_tests.faults.study import make_reference
 
@@ -24,16 +26,21 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the table here too")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of all chance")
     parser.add_argument("--folder", type=Path, help="work here, and keep a finished reference for the next time")
+    parser.add_argument("--lanes", type=int, default=min(2, os.cpu_count() or 1), help="scenarios side by side")
+    parser.add_argument("--cohorts", type=Path, help=argparse.SUPPRESS)  # of the reference, in a lane
     asked = parser.parse_args()
     names = asked.only or (SHORT if asked.short else list(SCENARIOS))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end and disks are unmounted
     say(f"seed {asked.seed}")
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="histo-faults-"))
-    place = Place(folder)
+    place = Place(folder, asked.cohorts)
     try:
         if not (place.root / "reference").is_dir():
             make_reference(place)
-        rows = run_scenarios({name: SCENARIOS[name] for name in names}, place, asked.short, asked.seed)
+        if asked.lanes > 1 and len(names) > 1:
+            rows = run_in_lanes(names, place, asked.lanes, asked.short, asked.seed)
+        else:
+            rows = run_scenarios({name: SCENARIOS[name] for name in names}, place, asked.short, asked.seed)
     finally:
         place.end_processes()
         if asked.folder is None:

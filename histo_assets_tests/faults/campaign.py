@@ -40,6 +40,7 @@ class Trial:
     chance: random.Random
     short: bool
     row: Row
+    began: float = field(default_factory=time.monotonic)
 
     def tried(self, what: str, lost: Sequence[str]) -> bool:
         """Note one fault and what was lost by it; return whether nothing was."""
@@ -47,7 +48,8 @@ class Trial:
         self.row.tried.append(numbered)
         if lost:
             self.row.lost[numbered] = list(lost)
-        say(f"  {numbered}: {_summary(lost) if lost else 'nothing lost'}")
+        seconds, self.began = time.monotonic() - self.began, time.monotonic()
+        say(f"  {numbered}: {_summary(lost) if lost else 'nothing lost'} ({seconds:.0f} s)")
         return not lost
 
 
@@ -96,6 +98,11 @@ def _summary(losses: Sequence[str]) -> str:
 def write_rows(path: Path, rows: Sequence[Row], seed: int) -> None:
     """Write the table as JSON."""
     path.write_text(json.dumps({"seed": seed, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a table that `write_rows` wrote."""
+    return [Row(**row) for row in json.loads(path.read_text())["rows"]]
 
 
 def say(line: str) -> None:

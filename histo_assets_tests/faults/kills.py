@@ -25,6 +25,7 @@ from histo_assets_tests.faults.place import STUDY, Command, Place
 from histo_assets_tests.faults.study import predict
 
 KILLS = 60
+KILLS_OF_PREDICTION = 8
 FULL_JUDGEMENT_EVERY = 8
 SHORT_KINDS = ("tiles", "trained_model", "tile_embeddings")
 SHORT_STEP = 3.0  # seconds that a step is taken to last where there is no time to measure it
@@ -53,7 +54,7 @@ def kills_of_prediction(trial: Trial) -> None:
     place, chance = trial.place, trial.chance
     incoming = [a for a in stored(reference_of(place)) if a.incoming]
     undisturbed = predict(place).seconds
-    for _ in range(12):
+    for _ in range(KILLS_OF_PREDICTION):
         lost_before = chance.choice([*incoming, None])
         if lost_before:
             (lost_before.folder(place.data) / POINTER).unlink()

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histo_assets_tests.faults.artefacts import shards, stored
+from histo_assets_tests.faults.artefacts import Stored, shards, stored
 from histo_assets_tests.faults.campaign import Skipped, Trial
 from histo_assets_tests.faults.judge import UP_TO_DATE, left_in_dagster, reference_of
 from histo_assets_tests.faults.place import LIMIT, STUDY, Place, Ran
@@ -30,29 +30,46 @@ KEYS = {
 # Tables, a matrix and shards: every way of writing and reading, and no training.
 CHAIN = ("slide_manifest", "slide_pairs", "selected_slides", "raw_slides", "tiles", "donor_split", "expression_matrix")
 SELECTED = tuple(word for asset in CHAIN for word in ("--select", asset))
+# What the milder storms make again in a finished bucket: a table, a matrix, shards.
+AGAIN = (Stored("slide_manifest"), Stored("expression_matrix"), Stored("tiles", "liver"))
 
 
 def object_store(trial: Trial) -> None:
     """S3 through a proxy that answers 500, slowly and half, with and without kills."""
     place, chance = trial.place, trial.chance
-    storms = {
-        "500s": Weather(errors=0.15, chance=chance),
-        "slow answers": Weather(slow=0.1, chance=chance),
-        "half bodies": Weather(half=0.15, chance=chance),
-        "all of it": Weather(errors=0.2, slow=0.05, half=0.1, chance=chance),
-        "kills in all of it": Weather(errors=0.1, slow=0.05, half=0.05, chance=chance),
-        "nothing but 500s": Weather(errors=1.0, chance=chance),
-    }
     with _s3() as endpoint:
-        for name, weather in storms.items():
-            _start_afresh(place, endpoint, name)
+        _start_afresh(place, endpoint, "whole")
+        weather = Weather(errors=0.2, slow=0.05, half=0.1, chance=chance)
+        with proxy(endpoint, weather) as stormy:
+            ran = place.materialize(*SELECTED, limit=4 * LIMIT, AWS_ENDPOINT_URL=stormy)
+        _judge(trial, "all of it", weather, [ran])
+        for name, weather in {
+            "500s": Weather(errors=0.15, chance=chance),
+            "slow answers": Weather(slow=0.1, chance=chance),
+            "half bodies": Weather(half=0.15, chance=chance),
+        }.items():
             with proxy(endpoint, weather) as stormy:
-                if "kills" in name:
-                    _kill_three(trial, stormy)
-                ran = place.materialize(*SELECTED, limit=4 * LIMIT, AWS_ENDPOINT_URL=stormy)
-            lost = _refused(ran)
-            count = ", ".join(f"{number} {kind}" for kind, number in sorted(weather.count.items()))
-            trial.tried(f"{name} ({count}; the run ended with {ran.code})", [*lost, *_after(place, endpoint)])
+                again = [place.materialize(*a.words, "--force", AWS_ENDPOINT_URL=stormy) for a in AGAIN]
+            _judge(trial, f"{name}, in a finished bucket", weather, again)
+        _start_afresh(place, endpoint, "killed")
+        weather = Weather(errors=0.1, slow=0.05, half=0.05, chance=chance)
+        with proxy(endpoint, weather) as stormy:
+            _kill_three(trial, stormy)
+            ran = place.materialize(*SELECTED, limit=4 * LIMIT, AWS_ENDPOINT_URL=stormy)
+        _judge(trial, "kills in all of it", weather, [ran])
+        weather = Weather(errors=1.0, chance=chance)
+        with proxy(endpoint, weather) as stormy:
+            ran = place.materialize(*SELECTED, limit=4 * LIMIT, AWS_ENDPOINT_URL=stormy)
+        lost = ["it ended well"] if ran.ended_well else []
+        _judge(trial, "nothing but 500s", weather, [ran], lost)
+
+
+def _judge(trial: Trial, storm: str, weather: Weather, runs: Sequence[Ran], lost: Sequence[str] = ()) -> None:
+    """Note what a storm cost: how the runs in it ended, and what the next run without one makes of it."""
+    lost = [*lost, *[line for ran in runs for line in _refused(ran)]]
+    count = ", ".join(f"{number} {kind}" for kind, number in sorted(weather.count.items()))
+    ended = " and ".join(str(ran.code) for ran in runs)
+    trial.tried(f"{storm} ({count}; ended with {ended})", [*lost, *_after(trial.place)])
 
 
 def _start_afresh(place: Place, endpoint: str, name: str) -> None:
@@ -81,7 +98,7 @@ def _refused(ran: Ran) -> list[str]:
     return []
 
 
-def _after(place: Place, endpoint: str) -> list[str]:
+def _after(place: Place) -> list[str]:
     """Run again without a storm; return what is not as in the reference, and what is left over."""
     ran = place.materialize(*SELECTED, limit=4 * LIMIT)
     if not ran.ended_well:
