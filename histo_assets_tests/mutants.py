@@ -16,11 +16,11 @@ from fnmatch import fnmatch
 CORE = "histo_assets.core"
 FUNCTIONS = (
     f"{CORE}.figures.study_page.x_key_figures",
-    f"{CORE}.learning.evaluation.x_confusion",
-    f"{CORE}.learning.look_alikes.x_mistaken_figures",
-    f"{CORE}.learning.look_alikes.x__share",
-    f"{CORE}.prediction.comparison.x_recoverable_genes",
-    f"{CORE}.prediction.comparison.x__why_not",
+    f"{CORE}.evaluation.classification.x_confusion",
+    f"{CORE}.evaluation.look_alikes.x_mistaken_figures",
+    f"{CORE}.evaluation.look_alikes.x__share",
+    f"{CORE}.prediction.methods.x_recoverable_genes",
+    f"{CORE}.prediction.methods.x__why_not",
     f"{CORE}.prediction.metrics.x_*",
     f"{CORE}.prediction.scoring.x__products",
     f"{CORE}.prediction.scoring.x__statistic",

@@ -170,7 +170,7 @@ def _epochs(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """The slide space of the studied experiment at one of its checkpoint epochs."""
         from histo_assets.core.embedding.matrices import slide_matrix, tile_matrix
-        from histo_assets.core.learning.selected import SelectedModel as Model
+        from histo_assets.core.training.selected import SelectedModel as Model
 
         epoch = epoch_of(context.partition_key)
         model = Model(trained_model[study.learning.studied], epoch, "checkpoint epoch of the study")

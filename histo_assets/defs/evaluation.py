@@ -30,10 +30,10 @@ def _choice(assets: StudyAssets) -> list[Any]:
     )
     def experiment_comparison(study: Study, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
         """Time, accuracy and loss of every experiment, epoch by epoch."""
+        from histo_assets.core.evaluation.experiments import asked, compare_experiments, leak
+        from histo_assets.core.evaluation.report import validation_confusions
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.figures.evaluation import confusion_grid
-        from histo_assets.core.learning.comparison import asked, compare_experiments, leak
-        from histo_assets.core.learning.report import validation_confusions
 
         table = compare_experiments(list(trained_model.values()))
         studied = table[(table["experiment"] == study.learning.studied) & table["saved"]]
@@ -79,9 +79,9 @@ def _choice(assets: StudyAssets) -> list[Any]:
         study: Study, experiment_comparison: Table, trained_model: dict[str, Checkpoint]
     ) -> dg.MaterializeResult:
         """The experiment and epoch that serve from here on, why, and their weights."""
+        from histo_assets.core.evaluation.experiments import choose
         from histo_assets.core.figures.learning import experiment_curves
-        from histo_assets.core.learning.comparison import choose
-        from histo_assets.core.learning.selected import SelectedModel as Model
+        from histo_assets.core.training.selected import SelectedModel as Model
 
         choice = choose(experiment_comparison, study.learning.selected)
         chosen = Model(trained_model[choice.experiment], choice.epoch, choice.why)
@@ -142,9 +142,9 @@ def _evaluation(assets: StudyAssets) -> Any:
         slide_manifest: Table,
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
+        from histo_assets.core.evaluation.look_alikes import donor_sexes
+        from histo_assets.core.evaluation.report import confusion_of, evaluate, headline
         from histo_assets.core.figures.evaluation import classification_figure, confusion_figure, mistaken_figure
-        from histo_assets.core.learning.look_alikes import donor_sexes
-        from histo_assets.core.learning.report import confusion_of, evaluate, headline
         from histo_assets.core.tiling.shards import TileReader
 
         table = evaluate(

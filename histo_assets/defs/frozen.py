@@ -17,8 +17,8 @@ def build(assets: StudyAssets) -> list[Any]:
     @assets.asset(ROOM, "folders", kinds={"pytorch"}, reads=["learning.frozen", "learning.input_px"])
     def selected_model(study: Study) -> dg.MaterializeResult:
         """The frozen backbone that serves: its weights, their licence and revision; nothing is trained."""
-        from histo_assets.core.learning.frozen import frozen_model
-        from histo_assets.core.learning.registry import find_backbone
+        from histo_assets.core.networks.registry import find_backbone
+        from histo_assets.core.training.frozen import frozen_model
 
         frozen = study.learning.frozen
         assert frozen is not None, "this room is built for studies with a frozen backbone"

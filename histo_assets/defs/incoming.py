@@ -174,7 +174,7 @@ def _prediction(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """A new slide's tissue, its expression by both ways, heat maps, and how unlike the training slides it is."""
         from histo_assets.core.figures.slide_page import slide_page
-        from histo_assets.core.prediction.incoming import predict_slide
+        from histo_assets.core.incoming.prediction import predict_slide
         from histo_assets.core.slides.inspection import thumbnails_of
 
         require_one_origin(

@@ -141,12 +141,12 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         import pandas as pd
 
         from histo_assets.core.figures.prediction import recoverable_figure
-        from histo_assets.core.prediction import comparison
+        from histo_assets.core.prediction import methods
 
         by_donor = study.split.unit == "donor"  # split by tile, the network has seen every donor
         locked = int((donor_split["side"] == "test").sum()) if by_donor else 0
         figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
-        table = comparison.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
+        table = methods.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
         found = table[table["recoverable"]]
         return result(
             table,
@@ -247,7 +247,7 @@ def _comparison(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """Tissue mean, cluster average, ridge and LightGBM side by side, out of fold."""
         from histo_assets.core.figures.prediction import comparison_figure
-        from histo_assets.core.prediction.comparison import compare_predictions
+        from histo_assets.core.prediction.methods import compare_predictions
         from histo_assets.core.prediction.samples import covariate_columns, paired_samples
 
         X, Y, obs = paired_samples(slide_embeddings, expression_matrix)

@@ -54,9 +54,9 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.cohort.splits import leaking_donors
         from histo_assets.core.figures import learning as figures
-        from histo_assets.core.learning.datasets import build_training_set, standard_batch, unjudged_tissues
-        from histo_assets.core.learning.guard import refuse_unfit_tiles
         from histo_assets.core.tiling.shards import TileReader, left_out_slides
+        from histo_assets.core.training.datasets import build_training_set, standard_batch, unjudged_tissues
+        from histo_assets.core.training.guard import refuse_unfit_tiles
 
         refuse_unfit_tiles(tiles, study.selection.tissues, study.selection.min_slides, study.tiling, study.slides)
         index = pl.concat([tiles[tissue].index for tissue in study.selection.tissues])
@@ -140,8 +140,8 @@ def _training(assets: StudyAssets) -> list[Any]:
         import numpy as np
 
         from histo_assets.core.figures.learning import training_history
-        from histo_assets.core.learning.training import train
         from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.training.loop import train
 
         name = context.partition_key
         experiment = study.learning.experiments[name]
@@ -189,8 +189,8 @@ def _as_it_stands(storage: StorageResource, experiment: str) -> Checkpoint | Non
     A study that gains an experiment has a new version of all of them; what has not changed is
     recognised by what decided it, and not trained again.
     """
-    from histo_assets.core.learning.checkpoint import Checkpoint as Trained
-    from histo_assets.core.learning.errors import LearningError
+    from histo_assets.core.networks.errors import LearningError
+    from histo_assets.core.training.checkpoint import Checkpoint as Trained
 
     artefact = Artefact("trained_model", experiment)
     pointer = storage.storage.pointer_or_none(artefact)

@@ -125,9 +125,9 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
 def _training_tables(study: Study, loaded: dict[str, Any]) -> TrainingTables:
     """Return what the page says of training, where something was trained."""
+    from histo_assets.core.evaluation.experiments import asked
+    from histo_assets.core.evaluation.report import confusion_of, headline, validation_confusions
     from histo_assets.core.figures.study_page import TrainingTables
-    from histo_assets.core.learning.comparison import asked
-    from histo_assets.core.learning.report import confusion_of, headline, validation_confusions
 
     evaluation, experiments = loaded["model_evaluation"], loaded["experiment_comparison"]
     return TrainingTables(

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import polars as pl
     from anndata import AnnData
 
-    from histo_assets.core.learning.checkpoint import Checkpoint
-    from histo_assets.core.learning.frozen import FrozenModel
-    from histo_assets.core.learning.selected import SelectedModel
     from histo_assets.core.prediction.crossval import CrossValidation
     from histo_assets.core.tiling.shards import TileSet
+    from histo_assets.core.training.checkpoint import Checkpoint
+    from histo_assets.core.training.frozen import FrozenModel
+    from histo_assets.core.training.selected import SelectedModel
 
     Table = pd.DataFrame
     LargeTable = pl.DataFrame

@@ -34,10 +34,10 @@ HELD_IN_MEMORY = 500_000_000
 
 HANDLES = {
     "Bundle": "histo_assets.core.files",
-    "Checkpoint": "histo_assets.core.learning.checkpoint",
+    "Checkpoint": "histo_assets.core.training.checkpoint",
     "CrossValidation": "histo_assets.core.prediction.crossval",
-    "FrozenModel": "histo_assets.core.learning.frozen",
-    "SelectedModel": "histo_assets.core.learning.selected",
+    "FrozenModel": "histo_assets.core.training.frozen",
+    "SelectedModel": "histo_assets.core.training.selected",
     "TileSet": "histo_assets.core.tiling.shards",
 }
 """Class -> module of the handles that a folder may be read by where nobody names the class."""

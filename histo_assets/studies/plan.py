@@ -101,7 +101,7 @@ def plan_study(study: Study) -> StudyPlan:
 
 def _frozen_backbone(study: Study) -> str | None:
     """Return the backbone that serves as it is and its licence, None where the study trains."""
-    from histo_assets.core.learning.registry import BACKBONES
+    from histo_assets.core.networks.registry import BACKBONES
 
     frozen = study.learning.frozen
     return f"{frozen.backbone} ({BACKBONES[frozen.backbone].licence})" if frozen else None

@@ -17,12 +17,12 @@ from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings,
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.files import Settings
-from histo_assets.core.learning.settings import LearningSettings
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.projection.settings import ProjectionSettings
 from histo_assets.core.settings import INDIFFERENT, PLACE
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.core.training.settings import LearningSettings
 from histo_assets.demo.settings import SyntheticSettings
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -24,12 +24,12 @@ import pandas as pd
 import polars as pl
 
 from histo_assets.core.cohort.splits import split_donors
-from histo_assets.core.learning.datasets import build_training_set
-from histo_assets.core.learning.evaluation import confusion
-from histo_assets.core.learning.look_alikes import present
-from histo_assets.core.learning.settings import LearningSettings
-from histo_assets.core.learning.training import train
+from histo_assets.core.evaluation.classification import confusion
+from histo_assets.core.evaluation.look_alikes import present
 from histo_assets.core.tiling.shards import TileReader
+from histo_assets.core.training.datasets import build_training_set
+from histo_assets.core.training.loop import train
+from histo_assets.core.training.settings import LearningSettings
 from histo_assets.definitions import storage_root
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.studies.study import Study, load_study

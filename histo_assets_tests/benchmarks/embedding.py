@@ -26,7 +26,7 @@ BATCH = 64
 
 def network(backbone: str) -> Any:
     """Return the network that both sides run, with random weights that a seed decides."""
-    from histo_assets.core.learning.backbones import build_network
+    from histo_assets.core.networks.backbones import build_network
 
     return build_network(backbone, 4, "random", seed=1)
 

@@ -34,7 +34,7 @@ def write_cohort(folder: Path, tiles: int, px: int) -> None:
     import polars as pl
 
     from histo_assets.core.cohort.settings import SplitSettings
-    from histo_assets.core.learning.datasets import build_training_set
+    from histo_assets.core.training.datasets import build_training_set
 
     if (folder / "training_set.parquet").exists():
         return
@@ -81,7 +81,7 @@ def write_shard(
 
 def settings(backbone: str, px: int, device: str = "cpu", workers: int = 0) -> Any:
     """Return the learning settings of one epoch of a network that learns in every layer."""
-    from histo_assets.core.learning.settings import LearningSettings
+    from histo_assets.core.training.settings import LearningSettings
 
     one = {"backbone": backbone, "weights": "random", "epochs": 1}
     given = {"experiments": {"one": one}, "studied": "one", "input_px": px, "batch_size": BATCH, "device": device}
@@ -102,9 +102,6 @@ def imported() -> None:
     import cv2
     import torch
     import torchvision  # noqa: F401
-
-    import histo_assets.core.learning.training
-    import histo_assets.core.tiling.shards  # noqa: F401
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -133,9 +130,9 @@ def loading(folder: str = "", px: str = "", passes: str = "") -> dict[str, Any]:
     imported()
     if not folder:
         return {}
-    from histo_assets.core.learning.datasets import epoch_order
-    from histo_assets.core.learning.pixels import TilePixels, augmented, batch_plan
-    from histo_assets.core.learning.registry import BACKBONES
+    from histo_assets.core.networks.pixels import TilePixels, augmented, batch_plan
+    from histo_assets.core.networks.registry import BACKBONES
+    from histo_assets.core.training.datasets import epoch_order
 
     rows, reader = training_set(Path(folder))
     plan = batch_plan(epoch_order(rows, 1), BATCH)
@@ -156,7 +153,7 @@ def bare_step(folder: str = "", px: str = "", backbone: str = "") -> dict[str, A
         return {}
     import torch
 
-    from histo_assets.core.learning.backbones import build_network
+    from histo_assets.core.networks.backbones import build_network
 
     rows, _ = training_set(Path(folder))
     network = build_network(backbone, len(TISSUES), "random").model.train().to(memory_format=torch.channels_last)
@@ -178,18 +175,18 @@ def whole_step(folder: str = "", px: str = "", backbone: str = "") -> dict[str, 
     imported()
     if not folder:
         return {}
-    from histo_assets.core.learning import training
+    from histo_assets.core.training import loop
 
     rows, reader = training_set(Path(folder))
-    spent = trained_in(folder, rows, reader, settings(backbone, int(px)), training)
+    spent = trained_in(folder, rows, reader, settings(backbone, int(px)), loop)
     return {"cpu_ms_per_tile": 1000 * spent["cpu"] / rows.height}
 
 
-def trained_in(folder: str, rows: Any, reader: Any, learning: Any, training: Any) -> dict[str, float]:
+def trained_in(folder: str, rows: Any, reader: Any, learning: Any, loop: Any) -> dict[str, float]:
     """Return CPU and wall seconds of the batches of one epoch, and how long the loop waited for tiles."""
     waited = 0.0
     spent: dict[str, float] = {}
-    prepare, run = training.in_order, training._Run._train_epoch
+    prepare, run = loop.in_order, loop._Run._train_epoch
 
     def timed_tiles(made: Any, plan: Any, workers: int) -> Iterator[Any]:
         nonlocal waited
@@ -208,10 +205,10 @@ def trained_in(folder: str, rows: Any, reader: Any, learning: Any, training: Any
         run(self, clock, work)
         spent.update(cpu=time.process_time() - cpu, wall=time.monotonic() - wall)
 
-    training.in_order, training._Run._train_epoch = timed_tiles, timed_epoch
+    loop.in_order, loop._Run._train_epoch = timed_tiles, timed_epoch
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         arguments = (learning.experiments["one"], "one", rows, reader, Path(scratch), TISSUES, learning)
-        training.train(*arguments, lambda text: None)
+        loop.train(*arguments, lambda text: None)
     return spent | {"waited": waited}
 
 
@@ -220,10 +217,10 @@ def gpu_wait(folder: str = "", px: str = "", backbone: str = "") -> dict[str, An
     imported()
     if not folder:
         return {}
-    from histo_assets.core.learning import training
+    from histo_assets.core.training import loop
 
     rows, reader = training_set(Path(folder))
-    spent = trained_in(folder, rows, reader, settings(backbone, int(px), "cuda", WORKERS), training)
+    spent = trained_in(folder, rows, reader, settings(backbone, int(px), "cuda", WORKERS), loop)
     return {"share": spent["waited"] / spent["wall"], "tiles_per_second": rows.height / spent["wall"]}
 
 

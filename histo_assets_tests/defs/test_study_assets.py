@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from histo_assets.core.learning.settings import FrozenSettings
+from histo_assets.core.training.settings import FrozenSettings
 from histo_assets.defs.rooms import study_assets
 from histo_assets.studies.study import Study, load_study, packaged_studies
 

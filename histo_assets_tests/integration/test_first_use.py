@@ -15,7 +15,7 @@ import sqlalchemy.exc
 from histo_assets.full_disk import why_it_cannot_write, with_its_place
 
 OPEN = """
-from histo_assets.local import dagster_instance, open_study
+from histo_assets.cli.environment import dagster_instance, open_study
 open_study("tiny")
 with dagster_instance() as instance:
     print(instance.root_directory)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_assets.core.learning.registry import BACKBONES
+from histo_assets.core.networks.registry import BACKBONES
 from histo_assets_tests.conftest import FinishedStudy, run_study
 
 pytestmark = pytest.mark.study
@@ -23,7 +23,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedStudy]:
     """Yield the tiny cohort under UNI's architecture, two layers deep, with random weights of its own file."""
     from safetensors.torch import save_file
 
-    from histo_assets.core.learning.foundation import foundation_network
+    from histo_assets.core.networks.foundation import foundation_network
     from histo_assets.demo.cohort import write_cohort
     from histo_assets.studies.study import load_study
 
@@ -67,7 +67,7 @@ def test_every_embedding_says_whose_weights_under_which_licence_made_it(frozen: 
 
 
 def test_slides_are_taken_for_tissues_by_a_probe_that_saw_training_donors_alone(frozen: FinishedStudy) -> None:
-    from histo_assets.core.embedding.probe import TissueProbe
+    from histo_assets.core.embedding.linear_probe import TissueProbe
 
     slides = frozen.load("slide_embeddings")
     assert list(slides.uns["labels"]) == sorted(frozen.study.selection.tissues)

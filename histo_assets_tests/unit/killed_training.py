@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from histo_assets.core.learning import training
-from histo_assets.core.learning.checkpoint import Checkpoint
-from histo_assets.core.learning.settings import ExperimentSettings
-from histo_assets_tests.unit.learning_cohort import TISSUES, experiment, learning, training_set
+from histo_assets.core.training import loop
+from histo_assets.core.training.checkpoint import Checkpoint
+from histo_assets.core.training.settings import ExperimentSettings
+from histo_assets_tests.unit.training_cohort import TISSUES, experiment, learning, training_set
 
 WORKERS = 1
 
@@ -33,7 +33,7 @@ def trained(folder: Path, resume: Path, told=lambda line: None) -> Checkpoint:
     """Return the experiment's checkpoint; its state is written at random moments, as far as the child gets."""
     tiles, reader = training_set(chosen())
     settings = learning(chosen(), batch_size=8, workers=WORKERS)
-    return training.train(chosen(), "lite", tiles, reader, folder, TISSUES, settings, told, resume)
+    return loop.train(chosen(), "lite", tiles, reader, folder, TISSUES, settings, told, resume)
 
 
 def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_seconds: float) -> list[str]:
@@ -41,7 +41,7 @@ def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_se
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        training.SAVE_SECONDS, training.TELL_SECONDS = save_seconds, 0.0
+        loop.SAVE_SECONDS, loop.TELL_SECONDS = save_seconds, 0.0
         trained(folder, resume, lambda line: os.write(writing, line.encode() + b"\n") and None)
         os._exit(0)
     os.close(writing)

@@ -12,11 +12,11 @@ from hypothesis.extra.numpy import arrays
 from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.embedding.settings import EmbeddingSettings
-from histo_assets.core.learning.backbones import build_network
-from histo_assets.core.learning.errors import LearningError
-from histo_assets.core.learning.forward import every_few_seconds
-from histo_assets.core.learning.pixels import TilePixels, scaled
-from histo_assets_tests.unit.learning_cohort import tile_index
+from histo_assets.core.networks.backbones import build_network
+from histo_assets.core.networks.errors import LearningError
+from histo_assets.core.networks.forward import every_few_seconds
+from histo_assets.core.networks.pixels import TilePixels, scaled
+from histo_assets_tests.unit.training_cohort import tile_index
 
 LITE = "efficientnet_lite0"
 EXACT = EmbeddingSettings(precision="float32", batch_size=7)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histo_assets.core.prediction.comparison import compare_predictions, recoverable_genes
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation, cross_validate, fit_regressor
+from histo_assets.core.prediction.methods import compare_predictions, recoverable_genes
 from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings
 
 SETTINGS = PredictionSettings(bootstraps=60, permutations=40, clusters=8)

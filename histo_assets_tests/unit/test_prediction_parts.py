@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histo_assets.core.incoming.novelty import distance_to_training
 from histo_assets.core.prediction.boosting import gene_booster
 from histo_assets.core.prediction.clusters import cluster_average, find_clusters, mean_by_cluster, nearest_cluster
 from histo_assets.core.prediction.covariates import PredictionError
@@ -20,7 +21,6 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
-from histo_assets.core.prediction.novelty import distance_to_training
 from histo_assets.core.prediction.regressors import GeneRegressor, tile_contributions
 from histo_assets.core.prediction.ridge import gcv_choices, ridge_coefficients, spectrum
 from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings

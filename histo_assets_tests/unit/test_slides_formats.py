@@ -16,7 +16,7 @@ import pytest
 import slideio
 import tifffile
 
-from histo_assets.core.slides import probe
+from histo_assets.core.slides import opening
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.inspection import slide_files
 from histo_assets.core.slides.integrity import inspect_slide
@@ -146,8 +146,8 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         started.append(really_start(*arguments, **options))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr(probe._Child, "current", None)
-    monkeypatch.setattr(probe.subprocess, "Popen", noted)
+    monkeypatch.setattr(opening._Child, "current", None)
+    monkeypatch.setattr(opening.subprocess, "Popen", noted)
     return started
 
 
@@ -164,11 +164,11 @@ def test_a_file_that_kills_the_child_costs_itself_alone(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
-    assert probe.asked(sound)["width"] == 256
+    assert opening.asked(sound)["width"] == 256
     os.kill(children[0].pid, signal.SIGFPE)
     with pytest.raises(SlideError, match=r"a.svs .*(signal 8|had ended)"):
-        probe.asked(sound)
-    assert probe.asked(sound)["width"] == 256
+        opening.asked(sound)
+    assert opening.asked(sound)["width"] == 256
     assert len(children) == 2
 
 
@@ -176,20 +176,20 @@ def test_a_file_that_takes_too_long_is_given_up(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
-    assert probe.asked(sound)["width"] == 256
+    assert opening.asked(sound)["width"] == 256
     os.kill(children[0].pid, signal.SIGSTOP)
-    monkeypatch.setattr(probe, "SECONDS", 0.3)
+    monkeypatch.setattr(opening, "SECONDS", 0.3)
     with pytest.raises(SlideError, match=r"a.svs did not open within 0.3 s"):
-        probe.asked(sound)
-    monkeypatch.setattr(probe, "SECONDS", 120)
-    assert probe.asked(sound)["width"] == 256
+        opening.asked(sound)
+    monkeypatch.setattr(opening, "SECONDS", 120)
+    assert opening.asked(sound)["width"] == 256
 
 
 def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
     code = (
-        "import sys, time; from pathlib import Path; from histo_assets.core.slides import probe\n"
-        "probe.asked(Path(sys.argv[1])); print(probe._Child.current._process.pid, flush=True); time.sleep(60)\n"
+        "import sys, time; from pathlib import Path; from histo_assets.core.slides import opening\n"
+        "opening.asked(Path(sys.argv[1])); print(opening._Child.current._process.pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

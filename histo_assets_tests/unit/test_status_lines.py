@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from histo_assets.cli_status import status_lines
+from histo_assets.cli.status import status_lines
 from histo_assets.storage.layout import Artefact
 from histo_assets.storage.staleness import Reason, State, Status
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from histo_assets.core.evaluation.classification import classification_figures, confusion
+from histo_assets.core.evaluation.look_alikes import mistaken_figures
 from histo_assets.core.figures.study_page import key_figures
-from histo_assets.core.learning.evaluation import classification_figures, confusion
-from histo_assets.core.learning.look_alikes import mistaken_figures
-from histo_assets.core.prediction.comparison import recoverable_genes
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.frames import Samples
+from histo_assets.core.prediction.methods import recoverable_genes
 from histo_assets.core.prediction.metrics import (
     benjamini_hochberg,
     bootstrap_shares,

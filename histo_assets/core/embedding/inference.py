@@ -10,11 +10,11 @@ import numpy.typing as npt
 import polars as pl
 
 from histo_assets.core.embedding.settings import EmbeddingSettings
-from histo_assets.core.learning.errors import LearningError, TileBytes
+from histo_assets.core.networks.errors import LearningError, TileBytes
 
 if TYPE_CHECKING:
-    from histo_assets.core.learning.foundation import FoundationNetwork
-    from histo_assets.core.learning.network import Network
+    from histo_assets.core.networks.foundation import FoundationNetwork
+    from histo_assets.core.networks.network import Network
 
 Matrix = npt.NDArray[np.float32]
 
@@ -61,7 +61,7 @@ def embed_tiles(
     """
     import torch
 
-    from histo_assets.core.learning import forward
+    from histo_assets.core.networks import forward
 
     if network.backbone.name != backbone:
         raise LearningError(f"the network is {network.backbone.name}, but embeddings of {backbone} are asked for")

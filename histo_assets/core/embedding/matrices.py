@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from histo_assets.core.embedding.inference import embed_tiles
+from histo_assets.core.embedding.linear_probe import TissueProbe
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
-from histo_assets.core.embedding.probe import TissueProbe
 from histo_assets.core.embedding.settings import EmbeddingSettings
-from histo_assets.core.learning.errors import LearningError
-from histo_assets.core.learning.frozen import FrozenModel
-from histo_assets.core.learning.selected import SelectedModel
+from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.tiling.shards import TileReader, TileSet
+from histo_assets.core.training.frozen import FrozenModel
+from histo_assets.core.training.selected import SelectedModel
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from histo_assets.core.learning.errors import LearningError
+from histo_assets.core.networks.errors import LearningError
 
 Matrix = npt.NDArray[np.float32]
 Names = Sequence[str] | npt.NDArray[Any]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo_assets.core.figures.charts import colour_bar, heat_map, intervals, name_rows
-from histo_assets.core.figures.comparison import comparison_figure as comparison_figure
 from histo_assets.core.figures.heatmap import tile_heatmap as tile_heatmap
+from histo_assets.core.figures.methods import comparison_figure as comparison_figure
 from histo_assets.core.figures.palette import ink_of, short_name, tissue_colours
 from histo_assets.core.figures.projection import tissue_key
 from histo_assets.core.figures.style import (

@@ -25,7 +25,7 @@ from histo_assets.core.slides.directory import (
     read_directory,
 )
 from histo_assets.core.slides.fast import StorageTiles
-from histo_assets.core.slides.probe import asked
+from histo_assets.core.slides.opening import asked
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp, slide_driver
 

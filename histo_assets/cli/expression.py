@@ -1,0 +1,182 @@
+"""The commands around expression: `expression` makes one file a filtered matrix, `fetch-release` fetches GTEx's.
+
+Belongs here: reading arguments and printing. The work is in `core.expression`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from histo_assets.cli.environment import console, say, stop
+from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, NameRule, SamplesIn, Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histo_assets.core.expression.reading import ExpressionReport
+
+FileArgument = Annotated[str, typer.Argument(help="GCT, CSV, TSV, parquet or h5ad; a path or a URL.")]
+OutArgument = Annotated[Path, typer.Argument(help="The h5ad file to write.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def expression(
+    file: FileArgument,
+    out: OutArgument,
+    samples: Annotated[str | None, typer.Option(help="A file with one sample a line, or names with commas.")] = None,
+    units: Annotated[str, typer.Option(help=f"Units of the file: {', '.join(get_args(Units))}.")] = "tpm",
+    names: Annotated[str, typer.Option(help=f"Rule for names: {', '.join(get_args(NameRule))}.")] = (
+        "drop_dotted_and_repeated"
+    ),
+    min_max: Annotated[float, typer.Option(help="Highest log2 value that a gene must exceed.")] = 5.0,
+    min_sd: Annotated[float, typer.Option(help="Standard deviation that a gene must exceed.")] = 0.5,
+    samples_in: Annotated[str, typer.Option(help="Where a table has its samples: columns or rows.")] = "columns",
+    gene_lengths: Annotated[Path | None, typer.Option(help="Lengths of genes or a GTF, for counts.")] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(help="Table of the samples, such as GTEx's SampleAttributesDS.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an expression file a matrix of log2(1+TPM) of the genes that pass the three filters."""
+    from histo_assets.core.expression.reading import write_expression
+
+    began = time.process_time()
+    settings = _settings(file, units, names, min_max, min_sd, samples_in, gene_lengths)
+    if out.suffix != ".h5ad":
+        stop(f"{out} should end in .h5ad, which is what is written")
+    if out.is_dir():
+        stop(f"{out} is a folder; name a file")
+    describe = None if attributes is None else _described_by(attributes)
+    with _progress() as tell:
+        report = write_expression(file, settings, _listed(samples), None, out, settings.gene_lengths, tell, describe)
+    answer = _answer(report, settings, out, time.process_time() - began)
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        _print(answer)
+
+
+def fetch_release(
+    release: Annotated[str, typer.Argument(help="gtex_v8 or gtex_v10.")],
+    folder: Annotated[Path, typer.Argument(help="Where the files go, such as HISTO_COHORTS/gtex.")],
+    annotations_only: Annotated[bool, typer.Option(help="Only the tables of samples and donors.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the TPM and the annotations of a GTEx release; what is there is not fetched again."""
+    from histo_assets.core.expression.releases import RELEASES, fetch_release_file, in_words
+
+    if release not in RELEASES:
+        stop(f"{release} is no known release; known are {', '.join(RELEASES)}")
+    known = RELEASES[release]
+    wanted = known.files[1:] if annotations_only else known.files
+    with _progress() as tell:
+        for file in wanted:
+            fetch_release_file(file, folder / file.name, in_words(file.name, tell))
+    paths = [str(folder / file.name) for file in wanted]
+    if as_json:
+        print(json.dumps({"release": release, "gencode": known.gencode, "files": paths}))
+        return
+    for path in paths:
+        say(path)
+
+
+def _settings(
+    file: str, units: str, names: str, min_max: float, min_sd: float, samples_in: str, gene_lengths: Path | None
+) -> ExpressionSettings:
+    """Return the options as settings; one that is not allowed ends the command."""
+    for option, given, kind in (
+        ("--units", units, Units),
+        ("--names", names, NameRule),
+        ("--samples-in", samples_in, SamplesIn),
+    ):
+        if given not in get_args(kind):
+            stop(f"{option} {given} is not known; allowed are {', '.join(get_args(kind))}")
+    if gene_lengths is not None and units != "counts":
+        stop(f"--gene-lengths makes TPM of counts, and --units says {units}; drop one of the two")
+    if not min_sd >= 0:
+        stop(f"--min-sd {min_sd:g} is no standard deviation; give 0 or more")
+    return ExpressionSettings.model_validate(
+        {
+            "file": file,
+            "units": units,
+            "samples_in": samples_in,
+            "gene_lengths": None if gene_lengths is None else str(gene_lengths),
+            "filter": GeneFilterSettings.model_validate({"names": names, "min_max": min_max, "min_sd": min_sd}),
+        }
+    )
+
+
+def _listed(samples: str | None) -> list[str] | None:
+    """Return the samples of a file of names or of a comma list; None for all of the expression file."""
+    if samples is None:
+        return None
+    path = Path(samples)
+    if path.is_file():
+        found = path.read_text().split()
+    elif "/" in samples or path.suffix in (".txt", ".tsv", ".csv", ".list"):
+        stop(f"{samples} does not exist; --samples takes a file with one sample a line, or names with commas")
+    else:
+        found = [name.strip() for name in samples.split(",") if name.strip()]
+    if not found:
+        stop(f"--samples {samples} names no sample")
+    return found
+
+
+def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
+    """Return what makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
+    from histo_assets.core.cohort.readers import read_rna_samples
+
+    table = read_rna_samples(str(attributes)).set_index("sample", drop=False).rename_axis(index=None)
+
+    def described(samples: list[str]) -> pd.DataFrame:
+        absent = [sample for sample in samples if sample not in table.index]
+        if absent:
+            stop(f"{attributes} lacks {len(absent)} of {len(samples)} samples, such as {absent[0]}")
+        return table.loc[samples]
+
+    return described
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show the last line in place, where somebody looks; standard output is left to the result."""
+    terminal = Console(stderr=True, highlight=False)
+    if not terminal.is_terminal:
+        yield lambda line: None
+        return
+    with terminal.status("starting") as status:
+        yield lambda line: status.update(escape(line))
+
+
+def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "units": settings.units,
+        "names": settings.filter.names,
+        "samples": len(report.samples),
+        "missing_samples": report.missing_samples,
+        "genes": len(report.var),
+        "funnel": report.funnel.to_dict("records"),
+        "alternatives": report.alternatives.to_dict("records"),
+        "notes": report.notes,
+        "cpu_seconds": round(cpu_seconds, 3),
+    }
+
+
+def _print(answer: dict[str, Any]) -> None:
+    for step in answer["funnel"]:
+        say(f"{step['genes']:>9,}  {step['step']}")
+    others = {row["names"]: row["genes"] for row in answer["alternatives"] if row["names"] != answer["names"]}
+    say("other rules for names: " + ", ".join(f"{rule} {genes:,}" for rule, genes in others.items()))
+    for note in answer["notes"]:
+        say(f"note: {note}")
+    console.print(f"{answer['samples']:,} samples x {answer['genes']:,} genes: [bold]{escape(answer['out'])}[/]")

@@ -1,0 +1,1 @@
+"""How good a classifier is: predictions, baselines, look-alikes, experiments side by side."""

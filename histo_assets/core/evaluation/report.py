@@ -1,0 +1,168 @@
+"""Everything an evaluation says, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pandas as pd
+import polars as pl
+
+from histo_assets.core.embedding.classifiers import second_classifiers
+from histo_assets.core.evaluation.baselines import colour_histogram_baseline, majority_baseline
+from histo_assets.core.evaluation.classification import (
+    classification_figures,
+    confusion,
+    slide_predictions,
+)
+from histo_assets.core.evaluation.look_alikes import merged_figures, mistaken_figures
+from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.predictions import prediction_table
+from histo_assets.core.training.checkpoint import Checkpoint
+from histo_assets.core.training.datasets import training_rows
+from histo_assets.core.training.selected import SelectedModel
+from histo_assets.core.training.settings import LearningSettings
+
+NETWORK = "network"
+_COLUMNS = ["method", "level", "side", "metric", "tissue", "predicted", "sex", "value", "low", "high", "n"]
+_KNOWN = ("tile", "slide", "donor", "tissue", "side")
+
+
+def evaluate(
+    model: SelectedModel,
+    training_set: pl.DataFrame,
+    reader: TileBytes,
+    settings: LearningSettings,
+    *,
+    sexes: Mapping[str, str],
+    bootstraps: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> pd.DataFrame:
+    """Return the figures of the selected network and of what it is held against, on every side of the split.
+
+    Parameters
+    ----------
+    sexes
+        Donor -> sex, of the donors whose sex is known.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method ('network'; 'logistic regression' and 'LightGBM' on its embeddings; 'colour histogram';
+        'majority'), level ('tile', 'slide'), side, metric ('accuracy', 'macro_f1', 'ece', 'recall',
+        'confusion', and for the study's look-alikes 'merged_accuracy', 'merged_macro_f1', 'mistaken'),
+        tissue, predicted (of confusion and mistaken), sex (of mistaken), value, low, high (95 % over
+        donors), n. A confusion's value counts tiles or slides of `tissue` taken for `predicted`.
+
+    Raises
+    ------
+    LearningError
+        The network was trained on another training set, or a tile cannot be decoded.
+    """
+    import torch
+
+    from histo_assets.core.networks import forward
+    from histo_assets.core.training.resume import training_set_digest
+
+    rows = training_rows(training_set, model.checkpoint.experiment)
+    if model.checkpoint.training_set != training_set_digest(rows):
+        raise LearningError(
+            f"{model.name} was trained on another training set than this one, so its sides do not hold;"
+            " materialise trained_model again"
+        )
+    labels = list(model.labels)
+    with forward.threads(settings.threads):
+        embeddings, log_probabilities = forward.network_outputs(
+            model.network(),
+            rows,
+            reader,
+            settings.input_px,
+            batch_size=settings.batch_size,
+            precision=torch.bfloat16,
+            device=forward.choose_device(settings.device),
+            workers=settings.workers,
+            told=forward.every_few_seconds(progress, rows.height),
+        )
+    tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
+    said = {NETWORK: [tiles, slide_predictions(tiles)]}
+    progress("second classifiers on the embeddings")
+    said |= second_classifiers(rows, embeddings, labels, seed)
+    said["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
+    said["majority"] = [majority_baseline(rows, labels)]
+    parts = [_figures(table, method, bootstraps, seed) for method, tables in said.items() for table in tables]
+    for level, table in zip(("tile", "slide"), said[NETWORK], strict=True):
+        parts.append(_confusions(table, level, labels))
+        parts.append(mistaken_figures(table, settings.look_alikes, sexes, bootstraps, seed).assign(method=NETWORK))
+        parts.append(merged_figures(table, settings.look_alikes, bootstraps, seed).assign(method=NETWORK))
+    filled = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=_COLUMNS)
+    return filled.assign(**{name: filled[name].fillna("") for name in ("tissue", "predicted", "sex")})
+
+
+def _figures(table: pd.DataFrame, method: str, bootstraps: int, seed: int) -> pd.DataFrame:
+    return classification_figures(table, bootstraps, seed).assign(method=method, predicted="")
+
+
+def _confusions(table: pd.DataFrame, level: str, labels: list[str]) -> pd.DataFrame:
+    parts = []
+    for side, rows in table.groupby("side"):
+        counts = confusion(rows, labels).rename_axis(index="tissue").reset_index()
+        parts.append(counts.melt("tissue", var_name="predicted", value_name="value").assign(side=side))
+    table = pd.concat(parts).assign(level=level, metric="confusion", method=NETWORK)
+    return table.assign(n=table["value"])
+
+
+def validation_confusions(checkpoints: Iterable[Checkpoint], labels: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return, by experiment, how many validation tiles of each tissue its last epoch took for each tissue."""
+    return {checkpoint.name: confusion(checkpoint.validation(), labels) for checkpoint in checkpoints}
+
+
+def judged_side(evaluation: pd.DataFrame) -> str:
+    """Return the side that reports: locked donors, or validation donors where none is locked."""
+    return "test" if (evaluation["side"] == "test").any() else "validation"
+
+
+def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Return the confusion matrix (true x predicted, counts) of the side that reports."""
+    rows = evaluation[
+        (evaluation["level"] == level)
+        & (evaluation["metric"] == "confusion")
+        & (evaluation["side"] == judged_side(evaluation))
+    ]
+    matrix = rows.pivot_table(index="tissue", columns="predicted", values="value", aggfunc="sum", fill_value=0)
+    order = sorted(set(matrix.index) | set(matrix.columns))
+    return matrix.reindex(index=order, columns=order, fill_value=0)
+
+
+def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float | str]:
+    """Return the few figures that stand for an evaluation, on the side that reports.
+
+    `unit` is what the study splits by: `donor`, or `tile`, where every donor was trained on.
+    """
+    side = judged_side(evaluation)
+    judged_on = f"{side} donors" if unit == "donor" else f"{side} tiles, of donors that were also trained on"
+    if side == "validation":
+        judged_on += ", which also chose the model"
+
+    def figure(level: str, metric: str, method: str = NETWORK, column: str = "value") -> float:
+        rows = evaluation[
+            (evaluation["side"] == side)
+            & (evaluation["level"] == level)
+            & (evaluation["metric"] == metric)
+            & (evaluation["method"] == method)
+        ]
+        return float(rows[column].iloc[0]) if len(rows) else float("nan")
+
+    return {
+        "judged_on": judged_on,
+        "slide_accuracy": figure("slide", "accuracy"),
+        "slide_accuracy_low": figure("slide", "accuracy", column="low"),
+        "slide_accuracy_high": figure("slide", "accuracy", column="high"),
+        "tile_accuracy": figure("tile", "accuracy"),
+        "slide_accuracy_look_alikes_merged": figure("slide", "merged_accuracy"),
+        "slide_macro_f1": figure("slide", "macro_f1"),
+        "slide_calibration_error": figure("slide", "ece"),
+        "logistic_regression_accuracy": figure("slide", "accuracy", "logistic regression"),
+        "lightgbm_accuracy": figure("slide", "accuracy", "LightGBM"),
+        "colour_histogram_accuracy": figure("slide", "accuracy", "colour histogram"),
+        "majority_accuracy": figure("slide", "accuracy", "majority"),
+    }

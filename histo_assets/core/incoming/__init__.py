@@ -1,0 +1,1 @@
+"""A new slide against a finished study."""

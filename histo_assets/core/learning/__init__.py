@@ -1,1 +1,0 @@
-"""Backbones, data sets, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Networks: the registry, one module a kind, their weights, and passes that do not learn."""

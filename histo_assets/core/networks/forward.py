@@ -1,0 +1,191 @@
+"""Fast passes through a network that does not learn. Imports torch: import this inside functions."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.foundation import FoundationNetwork
+from histo_assets.core.networks.network import Network
+from histo_assets.core.networks.pixels import Batch, TilePixels, batch_plan, in_order, plain
+
+Matrix = npt.NDArray[np.float32]
+
+# Pixels that pass together on a CPU: few enough that maps stay in the cache (16 tiles of 128 px).
+_CPU_PIXELS = 1 << 18
+# That so few tiles are alike to a pixel may be.
+_FEW_TILES = 16
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device `auto` (CUDA where there is one), `cpu` or `cuda`.
+
+    Raises
+    ------
+    LearningError
+        CUDA is asked for and absent.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LearningError("device: cuda is asked for but no CUDA device is visible; use `device: auto` or `cpu`")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with `count` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device computes in it natively, float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
+
+
+class FastStages(nn.Module):
+    """A copy of some stages of a network for evaluation only: the same function, sooner.
+
+    Convolutions take up the batch normalisation that follows them, memory is channels-last and
+    arithmetic is in `precision`; batch normalisation that stands alone stays in float32.
+    """
+
+    def __init__(self, stages: list[nn.Module], precision: torch.dtype) -> None:
+        super().__init__()
+        self.precision = precision
+        body = copy.deepcopy(nn.Sequential(*stages)).eval().requires_grad_(False)
+        _fold(body)
+        for module in body.modules():
+            if not isinstance(module, nn.BatchNorm2d):
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = parameter.data.to(precision)
+        self.body: nn.Module = body.to(memory_format=torch.channels_last)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """Return the maps that the stages make of `tiles`, in `precision`."""
+        given = tiles.to(self.precision)
+        together = max(1, _CPU_PIXELS // given[0, 0].numel()) if given.device.type == "cpu" else len(given)
+        with torch.no_grad():
+            return torch.cat([self.body(given[start : start + together]) for start in range(0, len(given), together)])
+
+
+def _fold(module: nn.Module) -> None:
+    """Fold, below `module`, each batch normalisation into the convolution right before it."""
+    for child in module.children():
+        if isinstance(child, nn.Sequential) and len(child) > 1:
+            for index in range(len(child) - 1):
+                first, second = child[index], child[index + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    child[index] = fuse_conv_bn_eval(first, second)
+                    child[index + 1] = nn.Identity()
+        _fold(child)
+
+
+def every_few_seconds(progress: Callable[[str], None], tiles: int, seconds: float = 5.0) -> Callable[[int], None]:
+    """Return a function that is told the number of tiles done and passes on a line now and then."""
+    started = told_at = time.monotonic()
+
+    def told(done: int) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= seconds:
+            told_at = now
+            speed = done / (now - started)
+            left = int((tiles - done) / speed)
+            progress(f"{done} of {tiles} tiles, {speed:.0f} tiles/s, {left // 60}:{left % 60:02d} left")
+
+    return told
+
+
+def as_tensor(batch: Batch, device: torch.device) -> Tensor:
+    """Return a batch as a channels-last tensor (n, 3, h, w) float32 on `device`.
+
+    A processor looks levels up fastest with OpenCV; a GPU is sent bytes and looks them up itself.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(batch.floats()).permute(0, 3, 1, 2)
+    return looked_up(torch.from_numpy(batch.pixels).to(device), torch.from_numpy(batch.tables).to(device))
+
+
+def looked_up(pixels: Tensor, tables: Tensor) -> Tensor:
+    """Return (n, 3, h, w) float32, channels last, of pixels (n, h, w, 3) uint8 and tables (n, 256, 3)."""
+    levels = pixels.flatten(1, 2).long()
+    return torch.gather(tables, 1, levels).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+def network_outputs(
+    network: Network | FoundationNetwork,
+    rows: pl.DataFrame,
+    reader: TileBytes,
+    input_px: int,
+    *,
+    batch_size: int,
+    precision: torch.dtype,
+    device: torch.device,
+    workers: int = 0,
+    told: Callable[[int], None] = lambda done: None,
+) -> tuple[Matrix, Matrix]:
+    """Return what a network in evaluation mode says of tiles.
+
+    Parameters
+    ----------
+    rows
+        Columns tile, tissue, shard, offset, length.
+    input_px
+        Side of what the network sees of a tile, in pixels.
+    told
+        Called after each batch with the number of tiles done.
+
+    Returns
+    -------
+    embeddings : (n, dim) float32
+    log_probabilities : (n, n_classes) float32
+        Natural logarithms; the exponentials of a row sum to one.
+
+    Raises
+    ------
+    LearningError
+        A tile cannot be decoded, or all embeddings are zero, as those of the Lite networks are at
+        32 px, or all the same.
+    """
+    stages = FastStages(network.stages, precision).to(device)
+    head = network.head().to(device)
+    pixels = TilePixels(rows, reader, input_px, cache_bytes=0)
+    plan = batch_plan(np.arange(rows.height), batch_size)
+    embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
+    log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
+    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, workers)
+    for positions, batch in zip(plan, made, strict=True):
+        with torch.inference_mode():
+            embedding = head.embed(stages(as_tensor(batch, device)).float())
+            logits = head.classify(embedding)
+        embeddings[positions] = embedding.cpu().numpy()
+        log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()
+        told(int(positions[-1]) + 1)
+    if rows.height and not embeddings.any():
+        raise LearningError(
+            f"{network.backbone.name} gives nothing but zeros at input_px {input_px}, which is too small for it; "
+            f"take 64 or more"
+        )
+    if rows.height > _FEW_TILES and (embeddings == embeddings[0]).all():
+        raise LearningError(
+            f"{network.backbone.name} gives the same embedding for each of {rows.height} tiles; its weights tell "
+            f"nothing apart, name others, or `embedding.precision: float32`"
+        )
+    return embeddings, log_probabilities

@@ -1,0 +1,1 @@
+"""Data sets, the training loop, checkpoints, and the network that serves."""
