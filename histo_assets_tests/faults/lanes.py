@@ -43,6 +43,8 @@ def run_in_lanes(names: Sequence[str], place: Place, lanes: int, short: bool, se
         for thread in threads:
             thread.join()
     finally:
+        while not waiting.empty():
+            waiting.get_nowait()
         _end(running)
     return [rows[name] if name in rows else _not_run(name, "its lane ended before it") for name in names]
 

@@ -126,8 +126,8 @@ class Place:
 
     @property
     def slide(self) -> Path:
-        """A slide that the study does not hold, for `predict`."""
-        return self.root / "new" / "new_slide.svs"
+        """A slide that the study does not hold, for `predict`: one file for all places that share the cohorts."""
+        return self.cohorts.parent / "new" / "new_slide.svs"
 
     def environment(self, **changes: str) -> dict[str, str]:
         """Return the environment of a command here."""
