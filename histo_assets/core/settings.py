@@ -14,7 +14,9 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
+
+from pydantic import Discriminator, Tag
 
 from histo_assets.core.files import Settings, file_digest
 
@@ -52,6 +54,29 @@ class Partition:
 
     family: str = ""
     key: str = ""
+
+
+def one_of(*kinds: type[Settings]) -> Any:
+    """Return the type of a setting that is one of several models, told apart by its key `kind`.
+
+    Each model has a `kind: Literal[...]` with a default; the first is meant where nothing is said. A wrong key is
+    reported as one of the model that was meant, not of another.
+    """
+    names = {kind.model_fields["kind"].default: kind for kind in kinds}
+    first = next(iter(names))
+
+    def meant(value: Any) -> Any:
+        return value.get("kind", first) if isinstance(value, Mapping) else getattr(value, "kind", None)
+
+    members = tuple(Annotated[kind, Tag(name)] for name, kind in names.items())
+    return Annotated[
+        Union[members],  # type: ignore[valid-type]  # noqa: UP007
+        Discriminator(
+            meant,
+            custom_error_type="kind",
+            custom_error_message=f"kind is none of {', '.join(names)}",
+        ),
+    ]
 
 
 def recorded(settings: Settings, names: Collection[str], partition: Partition = Partition()) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def _slides(study: Study) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Return settings as version 0.1.0 digested them."""
     if isinstance(value, Settings):
-        known = _FIELDS[type(value).__name__]
+        known = _FIELDS.get(type(value).__name__, type(value).model_fields)  # a later kind had no digest then
         dumped = value.model_dump(mode="json")
         fields = [field for field in type(value).model_fields if field in known]
         return {field: _plain(getattr(value, field)) if _nests(value, field) else dumped[field] for field in fields}

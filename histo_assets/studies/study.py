@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
 from histo_assets.core.embedding.settings import EmbeddingSettings
@@ -111,12 +112,31 @@ def load_study(name_or_file: str | os.PathLike[str] | None = None) -> Study:
     """
     chosen = os.fspath(name_or_file or os.environ.get("HISTO_STUDY") or "demo")
     content, base = _merged(chosen, seen=())
+    own = _own_content(chosen)
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
         raise StudyError(f"study {chosen}: {_first_problem(error)}") from None
+    _refuse_unknown_tissues(chosen, own, study)
     study._base = base
     return study
+
+
+def _own_content(chosen: str) -> dict[str, Any]:
+    """Return what a study says itself, without what it extends."""
+    content: dict[str, Any] = yaml.safe_load(_source(chosen)[0])
+    return content
+
+
+def _refuse_unknown_tissues(chosen: str, own: Mapping[str, Any], study: Study) -> None:
+    """Raise where a study has thresholds for a tissue that it does not select; what it inherits may have more."""
+    quality = (own.get("tiling") or {}).get("quality") or {}
+    unknown = [tissue for tissue in quality.get("per_tissue") or {} if tissue not in study.selection.tissues]
+    if unknown:
+        raise StudyError(
+            f"study {chosen}: tiling.quality.per_tissue: {unknown[0]!r} is none of the study's tissues "
+            f"{', '.join(study.selection.tissues)}"
+        )
 
 
 def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
@@ -208,25 +228,61 @@ def _overridden(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 def _first_problem(error: ValidationError) -> str:
     """Return the first validation error as one sentence that names the key and what is allowed."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    place, model = _place(problem["loc"])
+    key = ".".join(place)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; allowed here: {', '.join(_allowed(problem['loc']))}"
+        return f"unknown key {key!r}; allowed here: {', '.join(sorted(getattr(model, 'model_fields', {})))}"
     if problem["type"] == "missing":
         return f"missing key {key!r}"
+    if problem["type"] == "kind":
+        found = problem["input"].get("kind") if isinstance(problem["input"], Mapping) else problem["input"]
+        return f"{key}: {problem['msg']} (found {found!r})"
     said = problem["msg"].removeprefix("Value error, ")
     found = problem.get("input")
     return f"{key}: {said}" if isinstance(found, Mapping) else f"{key}: {said} (found {found!r})"
 
 
-def _allowed(location: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the settings model in which the last part of `location` was found."""
-    model: Any = Study
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is not None:
-            model = field.annotation
+def _place(location: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """Return the keys of a location as they stand in the file, and the settings model that holds the last one.
+
+    A location also names which of several models was meant; nobody wrote that there.
+    """
+    place: list[str] = []
+    holder: Any = None
+    here: Any = Study
+    for part in location:
+        meant = next((one for one in _choices(here) if _kind_of(one) == part), None)
+        if meant is not None:
+            here = meant
             continue
-        candidates = [a for a in getattr(model, "__args__", ()) if hasattr(a, "model_fields")]
-        model = candidates[0] if candidates else model
-    models = [model, *getattr(model, "__args__", ())]
-    return sorted({name for m in models for name in getattr(m, "model_fields", {})})
+        place.append(str(part))
+        model = _model_in(here)
+        if model is not None:
+            holder = model
+            field = model.model_fields.get(str(part))
+            here = field.annotation if field is not None else None
+        else:
+            holder, here = None, (get_args(here) or (None,))[-1]
+    return place, holder
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the models that a setting may be one of."""
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return get_args(bare) if get_origin(bare) in (Union, UnionType) else ()
+
+
+def _kind_of(annotation: Any) -> str | None:
+    model = _model_in(annotation)
+    field = model.model_fields.get("kind") if model is not None else None
+    return field.default if field is not None else None
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings model that an annotation is, or holds beside marks and None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        models = [model for one in get_args(annotation) if (model := _model_in(one)) is not None]
+        return models[0] if len(models) == 1 else None
+    return None

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histo_assets.core.incoming.novelty import distance_to_training
-from histo_assets.core.prediction.boosting import gene_booster
 from histo_assets.core.prediction.clusters import cluster_average, find_clusters, mean_by_cluster, nearest_cluster
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation, cross_validate
+from histo_assets.core.prediction.gene_regressor import GeneRegressor, tile_contributions
 from histo_assets.core.prediction.metrics import (
     benjamini_hochberg,
     bootstrap_shares,
@@ -21,9 +21,10 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
-from histo_assets.core.prediction.regressors import GeneRegressor, tile_contributions
-from histo_assets.core.prediction.ridge import gcv_choices, ridge_coefficients, spectrum
-from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings
+from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings, gene_booster
+from histo_assets.core.prediction.regressors.ridge import RidgeSettings, gcv_choices, ridge_coefficients
+from histo_assets.core.prediction.settings import PredictionSettings
+from histo_assets.core.prediction.spectrum import spectrum
 
 SETTINGS = PredictionSettings(bootstraps=20, permutations=20)
 PENALTIES = tuple(float(p) for p in np.logspace(-2, 5, 8))

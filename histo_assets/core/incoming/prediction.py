@@ -16,7 +16,7 @@ from histo_assets.core.incoming.novelty import distance_to_training
 from histo_assets.core.prediction.clusters import nearest_cluster
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation
-from histo_assets.core.prediction.regressors import GeneRegressor, RidgeRegressor, tile_contributions
+from histo_assets.core.prediction.gene_regressor import GeneRegressor, tile_contributions
 from histo_assets.core.projection.place import place
 from histo_assets.core.projection.project import Projection
 from histo_assets.core.projection.settings import ProjectionSettings
@@ -46,7 +46,8 @@ class SlidePrediction:
     tiles
         x, y, size (level-0 pixels) and the probability of the predicted tissue, a row a tile.
     heat_gene, heat
-        The best gene of a ridge, and what each tile says of it: the mean is the slide's prediction.
+        The best gene, and what each tile says of it: the mean is the slide's prediction; None for a
+        regressor without a derivative.
     """
 
     tissue: str
@@ -120,7 +121,7 @@ def predict_slide(
     genes = pd.concat(served).sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
     best = str(genes["gene"].iloc[0])
     model = regressors[str(genes["regressor"].iloc[0])].model
-    heat = _heat(model, np.asarray(tiles.X), probabilities, best) if isinstance(model, RidgeRegressor) else None
+    heat = _heat(model, np.asarray(tiles.X), probabilities, best) if model.image.slopes() is not None else None
     return SlidePrediction(
         tissue=tissue,
         probability=float(probabilities[tissue]),
@@ -174,7 +175,7 @@ def _gene_table(
     return table.merge(recoverable[["gene", "r2_within", "recoverable", "regressor"]], on="gene")
 
 
-def _heat(model: RidgeRegressor, tiles: NDArray[Any], probabilities: pd.Series, gene: str) -> Floats:
+def _heat(model: GeneRegressor, tiles: NDArray[Any], probabilities: pd.Series, gene: str) -> Floats:
     weights = probabilities.reindex(list(model.tissues)).fillna(0.0).to_frame().T
     return tile_contributions(model, tiles, weights, genes=[gene]).tiles[:, 0]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histo_assets.core.prediction.covariates import PredictionError
-from histo_assets.core.prediction.ridge import spectrum
+from histo_assets.core.prediction.spectrum import spectrum
 
 CLUSTER_COMPONENTS = 40
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from histo_assets.core.files import write_json
 from histo_assets.core.prediction.adjustment import Effects
-from histo_assets.core.prediction.boosting import BoostGenes, gene_booster
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.frames import (
     Frame,
@@ -26,15 +24,16 @@ from histo_assets.core.prediction.frames import (
     out_of_fold,
     whole_frame,
 )
+from histo_assets.core.prediction.gene_regressor import GeneRegressor
 from histo_assets.core.prediction.metrics import correlation
-from histo_assets.core.prediction.regressors import BoostingRegressor, GeneRegressor, RidgeRegressor
+from histo_assets.core.prediction.regressors.regressor import RegressorSettings
 from histo_assets.core.prediction.scoring import (
     Judged,
     gene_figures,
     permutation_null,
     tissue_figures,
 )
-from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings
+from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
@@ -116,7 +115,7 @@ def cross_validate(
     tissues: Sequence[str] | NDArray[Any],
     folds: Sequence[int] | NDArray[Any],
     covariates: pd.DataFrame | None,
-    regressor: RidgeSettings | BoostingSettings,
+    regressor: RegressorSettings,
     settings: PredictionSettings,
     progress: Progress = lambda _: None,
     *,
@@ -154,18 +153,17 @@ def cross_validate(
     """
     samples, notes = checked_samples(X, Y, donors, tissues, folds, covariates)
     names = _gene_names(genes, Y.shape[1])
-    with _booster(regressor, settings, workers) as boost:
-        frames = fold_frames(samples, regressor, boost)
-        whole = whole_frame(samples, regressor, boost)
+    with regressor.learning(workers, settings.seed) as image:
+        frames = fold_frames(samples, image)
+        whole = whole_frame(samples, image)
         progress(f"{len(frames)} folds and all of them: features adjusted and decomposed")
         found, model = _predicted(frames, whole, Y, names, progress)
         progress("permuting donors")
-        null = permutation_null(frames, samples, Y, found.known, settings)
+        null = permutation_null(frames, samples, Y, found.known, regressor, settings)
     judged = Judged(Y, found.predictions, found.baseline, found.adjusted_baseline, found.known, samples)
     figures = gene_figures(judged, null, names, settings)
     figures["r_between"] = _between_tissues(model)
-    if isinstance(model, RidgeRegressor):
-        figures["penalty"] = model.penalties
+    figures = figures.assign(**model.image.gene_columns())
     by_tissue = tissue_figures(judged, null, names)
     return CrossValidation(
         found.predictions,
@@ -179,33 +177,14 @@ def cross_validate(
     )
 
 
-def fit_regressor(
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    donors: Sequence[str] | NDArray[Any],
-    tissues: Sequence[str] | NDArray[Any],
-    folds: Sequence[int] | NDArray[Any],
-    covariates: pd.DataFrame | None,
-    regressor: RidgeSettings | BoostingSettings,
-    settings: PredictionSettings,
-    *,
-    genes: Sequence[str] | None = None,
-    workers: int = 1,
-) -> GeneRegressor:
-    """Return the regressor fitted on all rows but the locked ones; `CrossValidation.model` is the same one."""
-    samples, _ = checked_samples(X, Y, donors, tissues, folds, covariates)
-    names = _gene_names(genes, Y.shape[1])
-    with _booster(regressor, settings, workers) as boost:
-        return _predicted([], whole_frame(samples, regressor, boost), Y, names, lambda _: None)[1]
-
-
 def out_of_fold_predictions(
-    X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RidgeSettings
+    X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RegressorSettings
 ) -> NDArray[np.float32]:
-    """Return what a ridge on other features `X` of the same samples predicts, out of fold: (n, g)."""
+    """Return what a regressor on other features `X` of the same samples predicts, out of fold: (n, g)."""
     samples = replace(samples, X=np.asarray(X))
-    frames, whole = fold_frames(samples, regressor, None), whole_frame(samples, regressor, None)
-    return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), lambda _: None)[0].predictions
+    with regressor.learning() as image:
+        frames, whole = fold_frames(samples, image), whole_frame(samples, image)
+        return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), lambda _: None)[0].predictions
 
 
 def _predicted(
@@ -233,14 +212,8 @@ def _predicted(
         np.hstack([learned.effects.means for learned in learned_blocks]),
         np.hstack([learned.effects.slopes for learned in learned_blocks]),
     )
-    model: GeneRegressor
-    if isinstance(whole.regressor, RidgeSettings):
-        weights = np.hstack([learned.model for learned in learned_blocks])
-        penalties = np.concatenate([learned.penalties for learned in learned_blocks])
-        model = RidgeRegressor(names, whole.adjustment, expression, weights, penalties)
-    else:
-        texts = tuple(text for learned in learned_blocks for text in learned.model)
-        model = BoostingRegressor(names, whole.adjustment, expression, whole.components, texts)
+    image = [learned.model for learned in learned_blocks if learned.model is not None]
+    model = GeneRegressor(names, whole.adjustment, expression, type(image[0]).joined(image))
     return OutOfFold(predictions, baseline, adjusted, known), model
 
 
@@ -250,19 +223,12 @@ def _between_tissues(model: GeneRegressor) -> Floats:
     Negative where the relation inside tissues runs against that between them (Simpson's paradox).
     NaN for trees, which do not reach beyond what they were trained on, and for fewer than three tissues.
     """
-    if not isinstance(model, RidgeRegressor) or len(model.tissues) < 3:
+    slopes = model.image.slopes()
+    if slopes is None or len(model.tissues) < 3:
         return np.full(len(model.genes), np.nan)
     features, genes = model.adjustment.features.means, model.expression.means
-    said = ((features - features.mean(axis=0)) / model.adjustment.scale) @ model.weights
+    said = ((features - features.mean(axis=0)) / model.adjustment.scale) @ slopes
     return correlation(said - said.mean(axis=0), genes - genes.mean(axis=0))
-
-
-def _booster(
-    regressor: RidgeSettings | BoostingSettings, settings: PredictionSettings, workers: int
-) -> AbstractContextManager[BoostGenes | None]:
-    if isinstance(regressor, RidgeSettings):
-        return nullcontext(None)
-    return gene_booster(regressor, workers, settings.seed)
 
 
 def _gene_names(genes: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -11,10 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from histo_assets.core.prediction.adjustment import Adjustment, Effects, TrainingRows
-from histo_assets.core.prediction.boosting import BoostGenes
 from histo_assets.core.prediction.covariates import PredictionError, usable_covariates
-from histo_assets.core.prediction.ridge import Spectrum, ridge_coefficients, spectrum
-from histo_assets.core.prediction.settings import BoostingSettings, RidgeSettings
+from histo_assets.core.prediction.regressors.regressor import Features, ImageModel, Learn
+from histo_assets.core.prediction.spectrum import spectrum
 
 Floats = NDArray[np.float64]
 GENES_AT_ONCE = 2048
@@ -52,15 +51,14 @@ class Learned:
     """What a frame says of a block of genes in its test rows (m, g), and the model if it was kept.
 
     `tissue` is the training tissues' mean, `adjusted` that with covariates, `residual` what the image adds.
-    `model` holds ridge weights (d, g) or LightGBM texts; `effects` the genes' tissue means and slopes.
+    `model` is what says the residual, where it was kept; `effects` the genes' tissue means and slopes.
     """
 
     tissue: Floats
     adjusted: Floats
     residual: Floats
     effects: Effects
-    model: Any
-    penalties: Floats
+    model: ImageModel | None
 
 
 @dataclass(frozen=True)
@@ -74,26 +72,15 @@ class Frame:
     weights: Floats
     design: Floats
     known: NDArray[np.bool_]
-    basis: Spectrum
-    components: Floats
-    test_scores: Floats
-    regressor: RidgeSettings | BoostingSettings
-    boost: BoostGenes | None
+    features: Features
+    image: Learn
 
     def learn(self, Y: Floats, keep: bool = False) -> Learned:
         """Return what training rows of `Y` (n, g, all rows) teach about the test rows."""
         effects = self.rows.effects(Y[self.train])
         targets = self.rows.residuals(Y[self.train], effects)
-        tissue = self.weights @ effects.means
-        adjusted = effects.of(self.weights, self.design)
-        if isinstance(self.regressor, RidgeSettings):
-            found, penalties = ridge_coefficients(self.basis, targets, self.regressor.penalties, self.rows.spent)
-            model = (self.basis.right @ found).astype(np.float32) if keep else None
-            return Learned(tissue, adjusted, self.test_scores @ found, effects, model, penalties)
-        assert self.boost is not None
-        scores = self.basis.left[:, : self.components.shape[1]] * self.basis.singular[: self.components.shape[1]]
-        residual, texts = self.boost(scores, targets, self.test_scores, keep)
-        return Learned(tissue, adjusted, residual, effects, texts, np.full(Y.shape[1], np.nan))
+        residual, model = self.image(self.features, targets, keep)
+        return Learned(self.weights @ effects.means, effects.of(self.weights, self.design), residual, effects, model)
 
 
 def checked_samples(
@@ -132,8 +119,7 @@ def make_frame(
     samples: Samples,
     train: NDArray[np.int64],
     test: NDArray[np.int64],
-    regressor: RidgeSettings | BoostingSettings,
-    boost: BoostGenes | None,
+    image: Learn,
 ) -> Frame:
     """Return the frame of rows `train` and `test`; everything in it is fitted on `train` alone."""
     rows = TrainingRows(samples.tissues[train], samples.donors[train], samples.table(train))
@@ -149,14 +135,11 @@ def make_frame(
     design = adjustment.centred_design(samples.table(test), weights)
     known = adjustment.knows(samples.tissues[test])
     tested = adjustment.standardised(np.asarray(samples.X[test], dtype=np.float64), weights, design)[0]
-    kept = basis.right.shape[1] if isinstance(regressor, RidgeSettings) else regressor.components
-    components = basis.right[:, :kept]
-    return Frame(
-        train, test, rows, adjustment, weights, design, known, basis, components, tested @ components, regressor, boost
-    )
+    features = Features(basis, tested, rows.spent)
+    return Frame(train, test, rows, adjustment, weights, design, known, features, image)
 
 
-def fold_frames(samples: Samples, regressor: RidgeSettings | BoostingSettings, boost: BoostGenes | None) -> list[Frame]:
+def fold_frames(samples: Samples, image: Learn) -> list[Frame]:
     """Return one frame a fold: learned on the other folds, tested on it; locked rows are in none."""
     used = samples.folds[samples.folds >= 0]
     return [
@@ -164,16 +147,15 @@ def fold_frames(samples: Samples, regressor: RidgeSettings | BoostingSettings, b
             samples,
             np.flatnonzero((samples.folds >= 0) & (samples.folds != fold)),
             np.flatnonzero(samples.folds == fold),
-            regressor,
-            boost,
+            image,
         )
         for fold in np.unique(used)
     ]
 
 
-def whole_frame(samples: Samples, regressor: RidgeSettings | BoostingSettings, boost: BoostGenes | None) -> Frame:
+def whole_frame(samples: Samples, image: Learn) -> Frame:
     """Return the frame learned on all folds and tested on the locked rows, if there are any."""
-    return make_frame(samples, np.flatnonzero(samples.folds >= 0), np.flatnonzero(samples.folds < 0), regressor, boost)
+    return make_frame(samples, np.flatnonzero(samples.folds >= 0), np.flatnonzero(samples.folds < 0), image)
 
 
 def out_of_fold(frames: Sequence[Frame], Y: Floats) -> tuple[Floats, Floats, Floats]:

@@ -23,13 +23,12 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
-from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings
+from histo_assets.core.prediction.regressors.regressor import RegressorSettings
+from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]
-NULL_GENES = 100
-"""Genes that a ridge refits at each permutation; their statistics are pooled, as they are studentised."""
-NULL_SHARE, FEWEST, MOST = 130, 3, 40
-"""LightGBM refits one gene in `NULL_SHARE` at each permutation, others each time: trees cost more."""
+LOCKED_GENES = 100
+"""Genes whose locked donors are turned around; their statistics are pooled, as they are studentised."""
 COLUMNS_AT_ONCE = 4096
 TISSUE_MINIMUM = 20
 """Least number of rows of a tissue for q values of its own."""
@@ -69,6 +68,7 @@ def permutation_null(
     samples: Samples,
     Y: NDArray[Any],
     known: NDArray[np.bool_],
+    regressor: RegressorSettings,
     settings: PredictionSettings,
 ) -> Null:
     """Return the statistics that genes show when donors are turned around and everything is fitted anew.
@@ -77,17 +77,15 @@ def permutation_null(
     would call null genes significant too often.
     """
     generator = np.random.default_rng(settings.seed)
-    boosted = isinstance(frames[0].regressor, BoostingSettings)
     rows = np.flatnonzero(samples.folds >= 0)
     varying = np.flatnonzero(Y[rows].std(axis=0) > 1e-9)
     if not len(varying):
         return Null(np.zeros(0), {})
-    wanted = int(np.clip(Y.shape[1] // NULL_SHARE, FEWEST, MOST)) if boosted else NULL_GENES
-    count = min(len(varying), wanted)
+    count = min(len(varying), regressor.null_genes(Y.shape[1]))
     signs = donor_signs(samples.donors, settings.permutations, settings.seed)
     at_once = max(1, COLUMNS_AT_ONCE // count)
     shared = generator.choice(varying, count, replace=False)
-    drawn = [generator.choice(varying, count, replace=False) if boosted else shared for _ in signs]
+    drawn = [generator.choice(varying, count, replace=False) if regressor.redraws else shared for _ in signs]
     pooled: list[Floats] = []
     by_tissue: dict[str, list[Floats]] = {tissue: [] for tissue in _large_tissues(samples, known)}
     for start in range(0, len(signs), at_once):
@@ -190,7 +188,7 @@ def _turned_contributions(judged: Judged, rows: NDArray[np.int64], genes: int, s
     if not len(rows):
         return np.zeros(0)
     donors, member = judged.samples.donors[rows], membership(judged.samples.donors[rows])
-    stride = max(1, genes // NULL_GENES)
+    stride = max(1, genes // LOCKED_GENES)
     measured, predicted = judged.residuals(rows, slice(0, genes, stride))
     contributions = member @ _products(measured, predicted, judged.samples.folds[rows])
     signs = donor_signs(np.unique(donors), settings.permutations, settings.seed)

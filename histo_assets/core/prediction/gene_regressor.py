@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,15 @@ from numpy.typing import NDArray
 
 from histo_assets.core.files import write_json
 from histo_assets.core.prediction.adjustment import Adjustment, Effects
-from histo_assets.core.prediction.boosting import boosted_predictions
 from histo_assets.core.prediction.covariates import CovariateCode, PredictionError
+from histo_assets.core.prediction.regressors.registry import model_of
+from histo_assets.core.prediction.regressors.regressor import ImageModel
 
 Floats = NDArray[np.float64]
-GENES_PER_FILE = 256
 
 
 @dataclass(frozen=True)
-class GeneRegressor(ABC):
+class GeneRegressor:
     """Predicts expression (log2 units of the training matrix) from the pooled embedding of a sample.
 
     The prediction is the tissue's mean, plus what covariates say where they are given, plus what the
@@ -38,11 +36,14 @@ class GeneRegressor(ABC):
         Tissues, covariates and scale of the training features.
     expression
         Effects of tissue and covariates on the genes: means (t, g) and slopes (c, g).
+    image
+        What the image says beyond both.
     """
 
     genes: tuple[str, ...]
     adjustment: Adjustment
     expression: Effects
+    image: ImageModel
 
     @property
     def tissues(self) -> tuple[str, ...]:
@@ -67,15 +68,11 @@ class GeneRegressor(ABC):
             The training covariates of these samples; None: average samples of their tissue.
         """
         weights, design, standardised, _ = self._prepared(X, tissue_probabilities, covariates)
-        return self.expression.of(weights, design) + self.residual(standardised)
+        return self.expression.of(weights, design) + self.image.residual(standardised)
 
     def tissue_mean(self, tissue_probabilities: NDArray[Any] | pd.DataFrame) -> Floats:
         """Return what the tissue alone says of each gene: (n, g) float64."""
         return self.adjustment.blended(tissue_probabilities) @ self.expression.means
-
-    @abstractmethod
-    def residual(self, standardised: Floats) -> Floats:
-        """Return what adjusted, standardised features (n, d) say beyond tissue and covariates: (n, g)."""
 
     def _prepared(
         self, X: NDArray[Any], probabilities: NDArray[Any] | pd.DataFrame, covariates: pd.DataFrame | None
@@ -89,7 +86,7 @@ class GeneRegressor(ABC):
         return weights, design, standardised, clipped
 
     def write(self, folder: str | Path) -> None:
-        """Write the regressor to `folder`: numbers as npz without objects, LightGBM as text, the rest JSON."""
+        """Write the regressor to `folder`: numbers as npz without objects, the rest JSON or text."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         adjustment = self.adjustment
@@ -102,23 +99,17 @@ class GeneRegressor(ABC):
             "expression_means": self.expression.means,
             "expression_slopes": self.expression.slopes,
         }
-        np.savez(folder / "regressor.npz", **arrays, **self._arrays())  # type: ignore[arg-type]
-        self._write_models(folder)
+        np.savez(folder / "regressor.npz", **arrays, **self.image.arrays())  # type: ignore[arg-type]
+        self.image.write(folder)
         write_json(
             folder / "regressor.json",
             {
-                "kind": "ridge" if isinstance(self, RidgeRegressor) else "lightgbm",
+                "kind": self.image.kind,
                 "genes": self.genes,
                 "tissues": adjustment.tissues,
                 "covariates": adjustment.code.plain(),
             },
         )
-
-    @abstractmethod
-    def _arrays(self) -> dict[str, NDArray[Any]]: ...
-
-    @abstractmethod
-    def _write_models(self, folder: Path) -> None: ...
 
     @staticmethod
     def read(folder: str | Path) -> GeneRegressor:
@@ -140,50 +131,14 @@ class GeneRegressor(ABC):
         )
         expression = Effects(arrays["expression_means"], arrays["expression_slopes"])
         genes = tuple(words["genes"])
-        if words["kind"] == "ridge":
-            return RidgeRegressor(genes, adjustment, expression, arrays["weights"], arrays["penalties"])
-        return BoostingRegressor(genes, adjustment, expression, arrays["components"], tuple(_stored_models(folder)))
-
-
-@dataclass(frozen=True)
-class RidgeRegressor(GeneRegressor):
-    """Linear in the standardised features: `weights` (d, g) float32, and the `penalties` (g,) chosen."""
-
-    weights: NDArray[np.float32]
-    penalties: Floats
-
-    def residual(self, standardised: Floats) -> Floats:
-        """Return the features times the weights."""
-        said: Floats = standardised @ self.weights
-        return said
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"weights": self.weights, "penalties": self.penalties}
-
-    def _write_models(self, folder: Path) -> None:
-        """Arrays hold all of it."""
-
-
-@dataclass(frozen=True)
-class BoostingRegressor(GeneRegressor):
-    """Trees on principal components: `components` (d, k), and one LightGBM text a gene."""
-
-    components: Floats
-    models: tuple[str, ...]
-
-    def residual(self, standardised: Floats) -> Floats:
-        """Return what the trees say of the components."""
-        return boosted_predictions(self.models, standardised @ self.components)
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"components": self.components}
-
-    def _write_models(self, folder: Path) -> None:
-        for old in folder.glob("models_*.json.gz"):
-            old.unlink()
-        for number, start in enumerate(range(0, len(self.models), GENES_PER_FILE)):
-            block = json.dumps(self.models[start : start + GENES_PER_FILE]).encode()
-            (folder / f"models_{number:05d}.json.gz").write_bytes(gzip.compress(block, 4, mtime=0))
+        try:
+            model = model_of(words["kind"])
+        except KeyError:
+            raise PredictionError(
+                f"{folder} holds a regressor of kind {words['kind']!r}, which this version does not know; "
+                "read it with the version that made it, or fit it again"
+            ) from None
+        return GeneRegressor(genes, adjustment, expression, model.read(arrays, folder))
 
 
 @dataclass(frozen=True)
@@ -222,10 +177,14 @@ def tile_contributions(
     Raises
     ------
     PredictionError
-        The regressor is not a ridge (trees have no derivative), or a gene is not known.
+        The regressor has no derivative (trees have none), or a gene is not known.
     """
-    if not isinstance(regressor, RidgeRegressor):
-        raise PredictionError("a heat map of genes needs a ridge regressor: trees have no derivative to follow")
+    slopes = regressor.image.slopes()
+    if slopes is None:
+        raise PredictionError(
+            f"a heat map of genes needs a regressor with a derivative to follow, as ridge has; "
+            f"{regressor.image.kind} has none"
+        )
     tiles = np.asarray(tile_embeddings, dtype=np.float64)
     inside = np.ones(len(tiles), dtype=bool) if pooled is None else np.asarray(pooled, dtype=bool)
     if not inside.any():
@@ -233,7 +192,7 @@ def tile_contributions(
     columns = _columns(regressor.genes, genes)
     mean = tiles[inside].mean(axis=0)
     weights, design, standardised, clipped = regressor._prepared(mean[None], tissue_probabilities, covariates)
-    loadings = regressor.weights[:, columns].astype(np.float64)
+    loadings = slopes[:, columns]
     expression = Effects(regressor.expression.means[:, columns], regressor.expression.slopes[:, columns])
     prediction = (expression.of(weights, design) + standardised @ loadings)[0]
     derivative = np.where(clipped[0], 0.0, 1 / regressor.adjustment.scale)[:, None] * loadings
@@ -248,8 +207,3 @@ def _columns(known: tuple[str, ...], wanted: Sequence[str] | None) -> NDArray[np
     if unknown:
         raise PredictionError(f"gene {unknown[0]!r} is not among the {len(known)} genes of the regressor")
     return np.array([places[gene] for gene in wanted], dtype=np.int64)
-
-
-def _stored_models(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.glob("models_*.json.gz")):
-        yield from json.loads(gzip.decompress(path.read_bytes()))

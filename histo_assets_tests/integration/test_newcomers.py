@@ -1,0 +1,153 @@
+"""A choice is one file and a line in a registry: done as a newcomer would, in a copy of the package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from histo_assets.storage.io_managers import StorageResource
+from histo_assets.storage.layout import Artefact, StudyStorage
+from histo_assets_tests.conftest import FinishedStudy
+from histo_assets_tests.integration.newcomers import Newcomer
+
+pytestmark = pytest.mark.study
+
+ROOM = "histo_assets.core.prediction.regressors"
+FOREST = '''
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from histo_assets.core.prediction.regressors.regressor import ImageModel, RegressorSettings
+
+
+@dataclass(frozen=True)
+class ForestModel(ImageModel):
+    """The leaves of small forests, kept as the training rows' targets and components (nearest row answers)."""
+
+    kind = "forest"
+    components: Any
+    rows: Any
+    answers: Any
+
+    def residual(self, standardised: Any) -> Any:
+        import numpy as np
+
+        scores = standardised @ self.components
+        nearest = ((scores[:, None] - self.rows[None]) ** 2).sum(axis=2).argmin(axis=1)
+        return np.asarray(self.answers[nearest], dtype=float)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[ForestModel]) -> ForestModel:
+        import numpy as np
+
+        return cls(blocks[0].components, blocks[0].rows, np.hstack([block.answers for block in blocks]))
+
+    def arrays(self) -> dict[str, Any]:
+        return {"components": self.components, "rows": self.rows, "answers": self.answers}
+
+    @classmethod
+    def read(cls, arrays: dict[str, Any], folder: Path) -> ForestModel:
+        return cls(arrays["components"], arrays["rows"], arrays["answers"])
+
+
+class ForestSettings(RegressorSettings):
+    """A random forest over the tissue mean."""
+
+    kind: Literal["forest"] = "forest"
+    trees: int = 5
+    model: ClassVar[type[ImageModel]] = ForestModel
+
+    @contextmanager
+    def learning(self, workers: int = 1, seed: int = 0) -> Iterator[Any]:
+        from sklearn.ensemble import RandomForestRegressor
+
+        def learn(features: Any, targets: Any, keep: bool) -> Any:
+            train, test = features.scores(4)
+            forest = RandomForestRegressor(self.trees, random_state=seed).fit(train, targets)
+            answer = forest.predict(test).reshape(len(test), -1) if len(test) else targets[:0]
+            if not keep:
+                return answer, None
+            fitted = forest.predict(train).reshape(len(train), -1)
+            return answer, ForestModel(features.basis.right[:, : train.shape[1]], train, fitted)
+
+        yield learn
+'''
+
+
+@pytest.fixture
+def newcomer(tiny: FinishedStudy, tmp_path: Path) -> Newcomer:
+    return Newcomer(tiny, tmp_path)
+
+
+def versions(folder: Path, assets: set[str]) -> dict[str, str]:
+    storage = StudyStorage(folder / "data" / "tiny")
+    kept = {}
+    for asset in assets:
+        for pointer in (folder / "data" / "tiny" / asset).glob("*/current.json"):
+            partition = pointer.parent.name
+            artefact = Artefact(asset, None if partition == "all" else partition)
+            kept[str(artefact)] = storage.pointer(artefact).version
+    return kept
+
+
+def test_a_regressor_is_one_file_and_a_line(newcomer: Newcomer) -> None:
+    newcomer.new_file("core/prediction/regressors/forest.py", FOREST)
+    newcomer.new_lines(
+        "core/prediction/regressors/registry.py",
+        (f"from {ROOM}.forest import ForestSettings", f"from {ROOM}.lightgbm"),
+        ("    ForestSettings,", ")"),
+    )
+    assert len(newcomer.touched) == 2
+    before = versions(newcomer.folder, {"gene_regressors"})
+    study = newcomer.study(
+        "prediction:\n"
+        "  regressors:\n"
+        "    ridge: {kind: ridge}\n"
+        "    lightgbm: {kind: lightgbm, components: 8, trees: 5}\n"
+        "    forest: {kind: forest, trees: 3}\n"
+    )
+    ran = newcomer.run("materialize", "--study", str(study))
+    assert ran.returncode == 0, ran.stderr
+    after = versions(newcomer.folder, {"gene_regressors"})
+    assert {name: after[name] for name in before} == before, "finished regressors were fitted again"
+    assert "gene_regressors [forest]" in after
+    loaded = StorageResource(root=str(newcomer.folder / "data" / "tiny"))
+    compared: pd.DataFrame = loaded.load("prediction_comparison", None)
+    assert {"ridge", "lightgbm", "forest"} <= set(compared["method"])
+    folder = StudyStorage(newcomer.folder / "data" / "tiny").folder(Artefact("gene_regressors", "forest"))
+    (figures,) = Path(str(folder)).rglob("figures.parquet")
+    table = pd.read_parquet(figures)
+    assert len(table) == 40 and table["p"].between(0, 1).all() and table["p"].nunique() > 3
+    stale = json.loads(newcomer.run("status", "--study", str(study), "--json").stdout)["artefacts"]
+    assert {row["state"] for row in stale} == {"fresh"}
+
+
+def test_a_wrong_key_is_reported_where_it_stands(newcomer: Newcomer) -> None:
+    for regressor, sentence in {
+        "{kind: lightgbm, leafs: 3}": (
+            "unknown key 'prediction.regressors.mine.leafs'; allowed here: "
+            "bins, components, kind, learning_rate, leaves, trees"
+        ),
+        "{penaltys: [1]}": "unknown key 'prediction.regressors.mine.penaltys'; allowed here: kind, penalties",
+        "{kind: forest}": "prediction.regressors.mine: kind is none of ridge, lightgbm (found 'forest')",
+        "{kind: lightgbm, trees: none}": "prediction.regressors.mine.trees: ",
+    }.items():
+        study = newcomer.study(f"prediction: {{regressors: {{mine: {regressor}}}}}\n")
+        said = newcomer.run("status", "--study", str(study))
+        assert said.returncode == 2
+        assert sentence in said.stderr
+
+
+def test_a_misspelt_tissue_of_a_threshold_is_refused(newcomer: Newcomer) -> None:
+    study = newcomer.study("tiling: {quality: {per_tissue: {liverr: {min_sharpness: 3}}}}\n")
+    said = newcomer.run("status", "--study", str(study))
+    assert said.returncode == 2
+    assert "tiling.quality.per_tissue: 'liverr' is none of the study's tissues" in said.stderr
