@@ -29,7 +29,7 @@ FUNCTIONS = (
     f"{CORE}.projection.joint.x__closer_than_partner",
     f"{CORE}.projection.joint.x__unit_block",
     f"{CORE}.tiling.quality.x_judge*",
-    f"{CORE}.tiling.quality.x__lower_quarter",
+    f"{CORE}.tiling.filters.half_empty.x__lower_quarter",
     f"{CORE}.tiling.sampling.x_*",
     "histo_assets.storage.prune.x__has_passed",
     "histo_assets.storage.prune.x__doubt",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histo_assets.cli.environment import console, open_study, say, stop, storage_of
+from histo_assets.core.tiling.filters.jpeg_size import JpegSize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def calibrate(
     looked = _looked_at(loaded)
     found = proposed_thresholds(looked)
     quality = loaded.tiling.quality
-    now = {item.tissue: quality.for_tissue(item.tissue).min_jpeg_bytes_per_pixel for item in found}
+    now = {item.tissue: quality.for_tissue(item.tissue).threshold(JpegSize.setting) for item in found}
     if as_json:
         print(json.dumps([asdict(item) | {"now": now[item.tissue]} for item in found]))
     else:
@@ -99,7 +100,7 @@ def calibrate(
         picture.write_bytes(png(jpeg_size_figure(looked, proposed)))
     if write is not None:
         chosen = study_reference(study or os.environ.get("HISTO_STUDY", loaded.name), write)
-        write_thresholds(write, chosen, slug(write.stem), found, quality.per_tissue)
+        write_thresholds(write, chosen, slug(write.stem), found)
         if not as_json:
             say(f"Wrote {write}; use it with --study {write}")
 
@@ -159,7 +160,7 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
     if made is None:
         return
     sheet = contact_sheet(TileReader([made]), made.index.head(40))
-    threshold = tiling.quality.for_tissue(tissue).min_jpeg_bytes_per_pixel
+    threshold = tiling.quality.for_tissue(tissue).threshold(JpegSize.setting)
     pictures = tile_pictures(made.looked, made.funnel, made.previews, made.rejected_examples(), sheet, threshold)
     for name, image in pictures.items():
         content = image if isinstance(image, bytes) else png(image)

@@ -4,6 +4,8 @@ from typing import Any
 
 import dagster as dg
 
+from histo_assets.core.tiling.filters.jpeg_size import JpegSize
+from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import Table
@@ -21,6 +23,7 @@ def build(assets: StudyAssets) -> list[Any]:
         "folders",
         revision=2,
         kinds={"slideio", "polars"},
+        derived={"tiling.measures": measures()} if measures() else {},
         reads=["tiling", "slides.max_lost_share", "slides.max_upsampling", "selection.min_slides"],
         ins={"raw_slides": assets.one("raw_slides")},
         partitions=assets.partitions.tissues,
@@ -66,7 +69,7 @@ def build(assets: StudyAssets) -> list[Any]:
             tile_set.previews,
             tile_set.rejected_examples(),
             sheet,
-            quality.min_jpeg_bytes_per_pixel,
+            quality.threshold(JpegSize.setting),
         )
         reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
         return result(

@@ -128,12 +128,13 @@ def score_dirt(truth_dir: str | Path, index: pd.DataFrame, funnel: pd.DataFrame 
             "covered": int(np.sum(np.array(share) > 0.5)),
         }
         if funnel is not None:
-            reasons = [
-                name for name in ("jpeg_size", "half_empty", "dirt", "blur", "pen", "lost") if name in funnel.columns
-            ]
+            reasons = [name for name in funnel.columns if name not in _NO_REASONS]
             row["rejected"] = int(funnel.loc[funnel["slide"].map(safe_id).isin(slides), reasons].to_numpy().sum())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+_NO_REASONS = ("slide", "candidates", "no_tissue", "good", "kept")
 
 
 def _dirty_share(tile: Mapping[Hashable, Any], regions: pd.DataFrame) -> float:

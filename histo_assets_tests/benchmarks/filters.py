@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,7 +86,7 @@ def _tiles_of(row: Any, stored: Path) -> Iterator[dict[str, Any]]:
                 "x": x,
                 "y": y,
                 **planted,
-                **asdict(tile_quality(tile, len(jpeg), covered)),
+                **tile_quality(tile, len(jpeg), covered),
             }
 
 
@@ -130,16 +129,17 @@ def _cell_means(cover: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def verdicts(tiles: pd.DataFrame) -> pd.DataFrame:
     """Return filter -> whether it alone would reject each tile, by the demo study's thresholds."""
-    from histo_assets.core.tiling.quality import TileQuality, judged_alone
+    from histo_assets.core.tiling.filters.registry import FILTERS
+    from histo_assets.core.tiling.quality import judged_alone
     from histo_assets.studies.study import load_study
 
     study = load_study("demo")
-    names = list(TileQuality.__dataclass_fields__)
+    names = [each.figure for each in FILTERS]
     rows = []
     for tile in tiles.to_dict("records"):
-        quality = TileQuality(**{str(name): tile[name] for name in names})
+        quality = {name: float(tile[name]) for name in names}
         alone = judged_alone(quality, study.tiling.quality.for_tissue(tile["tissue"]))
-        rows.append({"mask": quality.tissue_share < study.tiling.min_tissue_share, **alone})
+        rows.append({"mask": float(tile["tissue_share"]) < study.tiling.min_tissue_share, **alone})
     return pd.DataFrame(rows, index=tiles.index)
 
 

@@ -28,7 +28,7 @@ MAY_END_WELL = ("tmp",)
 
 def full_disks(trial: Trial) -> None:
     """Storage, cache, DAGSTER_HOME and TMPDIR run full, at different moments of a run."""
-    parts = ["data"] if trial.short else [part for part in WORK for _ in range(3)]
+    parts = ["data"] if trial.short else [part for part in WORK for _ in range(2)]
     for number, part in enumerate(parts):
         free = trial.chance.choice((0, 8, 40, 120)) * 1024
         with small_disk(trial.place, part):

@@ -21,7 +21,7 @@ def interrupts(trial: Trial) -> None:
     """INT and TERM at random moments of a whole `materialize`, to its group or its first process, once or twice."""
     place, chance = trial.place, trial.chance
     start = place.materialize("--dry-run").seconds
-    for number in range(1 if trial.short else 8):
+    for number in range(1 if trial.short else 6):
         wanted = signal.SIGTERM if number % 2 else signal.SIGINT
         group, twice = chance.random() < 0.5, chance.random() < 0.4
         _forget(trial)

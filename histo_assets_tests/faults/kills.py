@@ -25,7 +25,7 @@ from histo_assets_tests.faults.place import STUDY, Command, Place
 from histo_assets_tests.faults.study import predict
 
 KILLS = 60
-KILLS_OF_PREDICTION = 8
+KILLS_OF_PREDICTION = 6
 FULL_JUDGEMENT_EVERY = 8
 SHORT_KINDS = ("tiles", "trained_model", "tile_embeddings")
 SHORT_STEP = 3.0  # seconds that a step is taken to last where there is no time to measure it

@@ -19,7 +19,7 @@ prediction: {clusters: 3}
 
 def lost_parts(trial: Trial) -> None:
     """A pointer, a version, a file of it, a shard, a sidecar lost or cut, one at a time."""
-    for fault in (lost_pointer, lost_shard) if trial.short else PARTS * 2:
+    for fault in (lost_pointer, lost_shard) if trial.short else (*PARTS, lost_file, cut_file):
         what = fault(trial.place, trial.chance)
         lost = noticed(trial.place)
         if not trial.tried(what, [*lost, *result_of_the_next_run(trial.place)]):

@@ -81,6 +81,28 @@ class ForestSettings(RegressorSettings):
         yield learn
 '''
 
+SATURATION = '''
+from histo_assets.core.tiling.filters.filter import Filter
+
+
+class Saturation(Filter):
+    """Pale tiles."""
+
+    reason = "pale"
+    figure = "saturation"
+    setting = "min_saturation"
+    default = 0.0
+    description = "Least mean saturation of a tile."
+
+    def measure(self, tile):
+        import cv2
+
+        return round(float(cv2.cvtColor(tile.pixels, cv2.COLOR_RGB2HSV)[..., 1].mean()), 2)
+
+    def rejects(self, value, threshold):
+        return value < threshold
+'''
+
 
 @pytest.fixture
 def newcomer(tiny: FinishedStudy, tmp_path: Path) -> Newcomer:
@@ -122,12 +144,48 @@ def test_a_regressor_is_one_file_and_a_line(newcomer: Newcomer) -> None:
     loaded = StorageResource(root=str(newcomer.folder / "data" / "tiny"))
     compared: pd.DataFrame = loaded.load("prediction_comparison", None)
     assert {"ridge", "lightgbm", "forest"} <= set(compared["method"])
-    folder = StudyStorage(newcomer.folder / "data" / "tiny").folder(Artefact("gene_regressors", "forest"))
-    (figures,) = Path(str(folder)).rglob("figures.parquet")
-    table = pd.read_parquet(figures)
-    assert len(table) == 40 and table["p"].between(0, 1).all() and table["p"].nunique() > 3
+    tables = {
+        name: pd.read_parquet(next((newcomer.folder / "data/tiny/gene_regressors" / name).rglob("figures.parquet")))
+        for name in ("ridge", "forest")
+    }
+    forest = tables["forest"]
+    assert list(forest["gene"]) == list(tables["ridge"]["gene"])
+    assert forest["p"].between(0, 1).all() and forest["p"].nunique() > 3
+    assert "penalty" in tables["ridge"] and "penalty" not in forest
     stale = json.loads(newcomer.run("status", "--study", str(study), "--json").stdout)["artefacts"]
     assert {row["state"] for row in stale} == {"fresh"}
+
+
+def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
+    newcomer.new_file("core/tiling/filters/saturation.py", SATURATION)
+    newcomer.new_lines(
+        "core/tiling/filters/registry.py",
+        (
+            "from histo_assets.core.tiling.filters.saturation import Saturation",
+            "FILTERS: tuple",
+        ),
+        ("    Saturation(),", ')\n"""One line a filter."""'),
+    )
+    assert len(newcomer.touched) == 2
+    tiles = newcomer.folder / "data" / "tiny" / "tiles"
+    before = pd.read_parquet(next(tiles.glob("liver/*/index.parquet")))
+    assert "saturation" not in before
+    told = newcomer.run("status", "--study", str(newcomer.study("")), "--json")
+    stale = {row["asset"]: row for row in json.loads(told.stdout)["artefacts"] if row["partition"] == "liver"}
+    assert stale["tiles"]["state"] == "stale" and stale["raw_slides"]["state"] == "fresh"
+    assert "min_saturation" in json.dumps(stale["tiles"])
+    study = newcomer.study("tiling: {quality: {per_tissue: {liver: {min_saturation: 255}}, min_saturation: 30}}\n")
+    ran = newcomer.run("materialize", "--study", str(study), "--select", "tiles")
+    loaded = StorageResource(root=str(newcomer.folder / "data" / "tiny"))
+    made = {tissue: loaded.load("tiles", tissue) for tissue in ("adipose_subcutaneous", "brain_cortex")}
+    assert ran.returncode == 1 and "tissue_has_tiles" in ran.stdout, "the liver has no tile of full saturation"
+    for tile_set in made.values():
+        assert {"saturation", "sharpness"} <= set(tile_set.index.columns)
+        assert (tile_set.index["saturation"] >= 30).all() and tile_set.index["saturation"].n_unique() > 3
+        assert "pale" in tile_set.funnel
+    liver = loaded.load("tiles", "liver")
+    assert liver.funnel["pale"].sum() > 0 and not len(liver.index)
+    assert any(name.startswith("pale_") for name in liver.rejected), "pictures of what was rejected"
 
 
 def test_a_wrong_key_is_reported_where_it_stands(newcomer: Newcomer) -> None:

@@ -54,12 +54,15 @@ def test_a_tissue_of_few_tiles_gets_none_and_the_reason() -> None:
 
 def test_what_is_written_is_a_study_that_keeps_other_thresholds(tmp_path: Path) -> None:
     found = proposed_thresholds(pd.concat([sizes("liver", 0.4, 0.1), sizes("brain_cortex", 0.2, 0.1, count=5)]))
-    kept = {"liver": {"min_sharpness": 7.0}, "stomach": {"min_piece_sd": 1.0}}
-    write_thresholds(tmp_path / "calibrated.yaml", "tiny", "calibrated", found, kept)
+    (tmp_path / "mine.yaml").write_text(
+        "extends: tiny\nname: mine\ntiling: {quality: {per_tissue: "
+        "{liver: {min_sharpness: 7.0, min_jpeg_bytes_per_pixel: 0.01}, esophagus_muscularis: {min_piece_sd: 1.0}}}}\n"
+    )
+    write_thresholds(tmp_path / "calibrated.yaml", "mine.yaml", "calibrated", found)
     quality = load_study(tmp_path / "calibrated.yaml").tiling.quality
     assert quality.for_tissue("liver").min_jpeg_bytes_per_pixel == found[1].threshold
     assert quality.for_tissue("liver").min_sharpness == 7.0
-    assert quality.for_tissue("stomach").min_piece_sd == 1.0
+    assert quality.for_tissue("esophagus_muscularis").min_piece_sd == 1.0
     assert "brain_cortex" not in quality.per_tissue
     assert "liver: 400 tiles of 7 slides" in (tmp_path / "calibrated.yaml").read_text()
 
@@ -67,9 +70,9 @@ def test_what_is_written_is_a_study_that_keeps_other_thresholds(tmp_path: Path) 
 def test_nothing_is_overwritten_and_nothing_empty_is_written(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine")
     with pytest.raises(TilingError, match=r"mine.yaml exists; give another name"):
-        write_thresholds(tmp_path / "mine.yaml", "tiny", "x", proposed_thresholds(sizes("liver", 0.4, 0.1)), {})
+        write_thresholds(tmp_path / "mine.yaml", "tiny", "x", proposed_thresholds(sizes("liver", 0.4, 0.1)))
     with pytest.raises(TilingError, match="no tissue has enough tiles"):
-        write_thresholds(tmp_path / "new.yaml", "tiny", "x", proposed_thresholds(sizes("liver", 0.4, 0.1, 5)), {})
+        write_thresholds(tmp_path / "new.yaml", "tiny", "x", proposed_thresholds(sizes("liver", 0.4, 0.1, 5)))
     assert (tmp_path / "mine.yaml").read_text() == "name: mine"
 
 

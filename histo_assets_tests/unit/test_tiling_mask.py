@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from histo_assets.core.tiling.filters.pen import pen_pixels
 from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
 from histo_assets.core.tiling.pictures import encoded
-from histo_assets.core.tiling.quality import judge, pen_pixels, tile_quality
+from histo_assets.core.tiling.quality import judge, tile_quality
 from histo_assets.core.tiling.sampling import balanced_counts, candidate_order
 from histo_assets.core.tiling.settings import QualitySettings
 from histo_assets_tests.unit.tissue_slides import fat, glass, stroma

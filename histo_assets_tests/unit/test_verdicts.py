@@ -31,7 +31,7 @@ from histo_assets.core.prediction.scoring import Judged, Null, gene_figures
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.projection.joint import joint_space, matching_figures
 from histo_assets.core.projection.project import ProjectionError
-from histo_assets.core.tiling.quality import TileQuality, judge, tile_quality
+from histo_assets.core.tiling.quality import judge, tile_quality
 from histo_assets.core.tiling.sampling import balanced_counts, candidate_order
 from histo_assets.core.tiling.settings import QualitySettings
 
@@ -336,7 +336,7 @@ def test_a_tile_exactly_at_a_threshold_is_kept_and_one_beyond_it_is_not(reason: 
         "blur": {"sharpness": at["sharpness"] - 0.01},
         "pen": {"pen_share": at["pen_share"] + 1e-4},
     }
-    assert judge(TileQuality(**(at | beyond.get(reason, {}))), settings) == (reason or None)
+    assert judge(at | beyond.get(reason, {}), settings) == (reason or None)
 
 
 def test_no_slides_give_no_tiles() -> None:
@@ -366,7 +366,7 @@ def test_a_quarter_of_flat_pieces_makes_a_tile_flat_and_three_of_sixteen_do_not(
     for piece in range(flat):
         row, column = divmod(piece * 5 % 16, 4)
         pixels[row * 56 : (row + 1) * 56, column * 56 : (column + 1) * 56] = 200
-    assert (tile_quality(pixels, 10_000, 1.0).piece_sd < 1) == is_half_empty
+    assert (tile_quality(pixels, 10_000, 1.0)["piece_sd"] < 1) == is_half_empty
 
 
 def test_the_head_of_a_page_of_a_trained_study_names_the_accuracy_of_slides() -> None:

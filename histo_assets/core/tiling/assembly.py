@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -12,9 +11,9 @@ import polars as pl
 from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.cut import EXAMPLES
+from histo_assets.core.tiling.filters.registry import REASONS
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
-from histo_assets.core.tiling.quality import REASONS
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
@@ -89,7 +88,7 @@ def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str
             "offset": good.offset,
             "length": good.length,
             "crc32": good.crc32,
-            **asdict(good.quality),
+            **good.quality,
         }
         for good in cut.good[:count]
     ]
@@ -124,7 +123,7 @@ def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSet
 
 
 def _looked(cuts: list[SlideCut]) -> pl.DataFrame:
-    rows = [(cut.slide, looked.reason, looked.quality.jpeg_bytes) for cut in cuts for looked in cut.looked]
+    rows = [(cut.slide, looked.reason, looked.quality["jpeg_bytes"]) for cut in cuts for looked in cut.looked]
     schema = {"slide": pl.String, "reason": pl.String, "jpeg_bytes": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

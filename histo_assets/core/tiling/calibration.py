@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,10 +63,8 @@ def _proposed(tissue: str, part: pd.DataFrame) -> TissueThreshold:
     return TissueThreshold(tissue, threshold, tiles, slides, float((size < threshold).mean()))
 
 
-def write_thresholds(
-    path: Path, extends: str, name: str, thresholds: Sequence[TissueThreshold], kept: Mapping[str, Mapping[str, float]]
-) -> None:
-    """Write a study file that extends another and differs by its JPEG-size thresholds.
+def write_thresholds(path: Path, extends: str, name: str, thresholds: Sequence[TissueThreshold]) -> None:
+    """Write a study file that extends another and differs by its JPEG-size thresholds; all others are inherited.
 
     Parameters
     ----------
@@ -75,8 +72,6 @@ def write_thresholds(
         The study that it extends, and its own name.
     thresholds
         Those without a threshold are left out.
-    kept
-        Thresholds of tissues that the study has already; all but the JPEG size stay.
 
     Raises
     ------
@@ -90,9 +85,7 @@ def write_thresholds(
         raise TilingError("no tissue has enough tiles for a threshold; run `histo-assets materialize --select tiles`")
     if path.exists():
         raise TilingError(f"{path} exists; give another name, or take it away")
-    per_tissue: dict[str, dict[str, Any]] = {tissue: dict(own) for tissue, own in kept.items()}
-    for tissue, threshold in found.items():
-        per_tissue.setdefault(tissue, {})["min_jpeg_bytes_per_pixel"] = threshold
+    per_tissue = {tissue: {"min_jpeg_bytes_per_pixel": threshold} for tissue, threshold in found.items()}
     content = {"extends": extends, "name": name, "tiling": {"quality": {"per_tissue": per_tissue}}}
     lines = ["# JPEG-size thresholds (bytes per pixel) proposed by `histo-assets calibrate` from:"]
     lines += [f"# {item.tissue}: {item.tiles} tiles of {item.slides} slides" for item in thresholds]

@@ -21,10 +21,11 @@ from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.integrity import slide_digest
 from histo_assets.core.slides.slide import Slide, open_slide
 from histo_assets.core.tiling.dropped import FETCHED, fetch_again
+from histo_assets.core.tiling.filters.registry import LOST, REASONS
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
 from histo_assets.core.tiling.pictures import decoded, encoded, mask_of, png_of, shrunk
-from histo_assets.core.tiling.quality import REASONS, judge, tile_quality
+from histo_assets.core.tiling.quality import TISSUE_SHARE, judge, tile_quality
 from histo_assets.core.tiling.sampling import candidate_order
 from histo_assets.core.tiling.sidecar import Looked, SlideCut, first_good
 from histo_assets.core.tiling.store import ShardStore, ShardWriter, TilingError, read_members, shard_writer
@@ -92,7 +93,7 @@ def _cut(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore
     with _opened(job) as slide:
         read = {
             (candidate.x, candidate.y): jpeg
-            for candidate, jpeg in _look(job, slide, [(c.x, c.y, c.quality.tissue_share) for c in unread], {})
+            for candidate, jpeg in _look(job, slide, [(c.x, c.y, c.quality[TISSUE_SHARE]) for c in unread], {})
         }
         copied = tuple(_copied(known, earlier, store, writer, read))
         return _cut_on(job, slide, wanted, replace(start, looked=copied), writer)
@@ -208,7 +209,7 @@ def _look(
             pixels, lost = slide.read_with_losses(x, y, tiling.tile_px, tiling.tile_px, tiling.mpp)
             jpeg = encoded(pixels, tiling.jpeg_quality)
             quality = tile_quality(pixels, len(jpeg), share)
-            reason = "lost" if lost else judge(quality, thresholds)
+            reason = LOST if lost else judge(quality, thresholds)
             found[x, y] = Looked(x, y, reason or "", quality), spool.tell(), len(jpeg)
             spool.write(jpeg)
         for x, y, _ in batch:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.core.tiling.settings import TilingSettings
 
 REVISION = 2
@@ -45,9 +46,9 @@ class SlideJob:
 
     @property
     def reading_key(self) -> str:
-        """Digest of the slide and of everything that decides which pixels are read in which order."""
+        """Digest of the slide and of all that decides which pixels are read in which order, and what is measured."""
         tiling = self.tiling.model_dump(mode="json", exclude={"tiles_per_slide", "tiles_per_tissue", "quality"})
-        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling)[:12]
+        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling, *measures())[:12]
 
     @property
     def key(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_assets.core.tiling.quality import channel_extremes, pen_pixels
+from histo_assets.core.tiling.filters.pen import channel_extremes, pen_pixels
 
 _CHROMA = 5
 _CLOSED_PX = 7

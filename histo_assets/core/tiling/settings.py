@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, create_model, field_validator
 
 from histo_assets.core.files import Settings
 from histo_assets.core.settings import by_partition
+from histo_assets.core.tiling.filters.registry import FILTERS
+
+_FIELDS: dict[str, Any] = {
+    each.setting: (float, Field(default=each.default, description=each.description)) for each in FILTERS
+}
+_Thresholds: Any = create_model("_Thresholds", __base__=Settings, **_FIELDS)
 
 
-class QualitySettings(Settings):
-    """Thresholds of the tile filters, each for every tissue or, by key, for one.
+class QualitySettings(_Thresholds):  # type: ignore[misc]
+    """Thresholds of the tile filters, each for every tissue or, by key, for one: one of each filter's `setting`."""
 
-    `min_jpeg_bytes_per_pixel` is the post's file-size filter (bytes of the tile's JPEG over its
-    pixels); `min_piece_sd` its half-empty filter: the standard deviation (grey levels) that a
-    quarter of the 4 x 4 pieces of the tile do not exceed (a piece or two can lie within one fat
-    cell); `min_channel_sd` its dirt filter: the smallest standard deviation of the three colour
-    channels. `min_sharpness` is the variance of the Laplacian below which a third of what the tile
-    shows counts as blurred, `max_pen_share` the share of ink and of dust.
-    `per_tissue` overrides any of them: `{adipose_subcutaneous: {min_jpeg_bytes_per_pixel: 0.05}}`.
-    """
-
-    min_jpeg_bytes_per_pixel: float = 0.06
-    min_piece_sd: float = 2.0
-    min_channel_sd: float = 5.0
-    min_sharpness: float = 20.0
-    max_pen_share: float = 0.01
-    per_tissue: Annotated[dict[str, dict[str, float]], by_partition("tissue")] = Field(default_factory=dict)
+    per_tissue: Annotated[dict[str, dict[str, float]], by_partition("tissue")] = Field(
+        default_factory=dict,
+        description="Tissue -> thresholds of its own: `{adipose_subcutaneous: {min_jpeg_bytes_per_pixel: 0.05}}`.",
+    )
 
     @field_validator("per_tissue")
     @classmethod
@@ -39,6 +34,10 @@ class QualitySettings(Settings):
                     f"{tissue}: unknown threshold {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}"
                 )
         return per_tissue
+
+    def threshold(self, setting: str) -> float:
+        """Return a filter's threshold by its name."""
+        return float(getattr(self, setting))
 
     def for_tissue(self, tissue: str) -> QualitySettings:
         """Return the thresholds of one tissue, without further overrides."""

@@ -16,6 +16,8 @@ import polars as pl
 
 from histo_assets.core.files import settings_digest, write_json
 from histo_assets.core.slides.inspection import reasons
+from histo_assets.core.tiling.filters.registry import FILTERS
+from histo_assets.core.tiling.quality import TISSUE_SHARE
 from histo_assets.core.tiling.store import ShardStore, TilingError, sidecar_of
 
 __all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
@@ -32,15 +34,12 @@ INDEX_SCHEMA: dict[str, Any] = {
     "shard": pl.String,
     "offset": pl.Int64,
     "length": pl.Int64,
-    "jpeg_bytes": pl.Float64,
-    "piece_sd": pl.Float64,
-    "channel_sd": pl.Float64,
-    "sharpness": pl.Float64,
-    "pen_share": pl.Float64,
-    "tissue_share": pl.Float64,
+    **{each.figure: pl.Float64 for each in FILTERS},
+    TISSUE_SHARE: pl.Float64,
     "crc32": pl.Int64,
 }
-"""Columns of a tile index: x, y, size in level-0 pixels, mpp in um/px, offset and length in bytes of the shard."""
+"""Columns of a tile index: x, y, size in level-0 pixels, mpp in um/px, offset and length in bytes of the shard,
+and what each filter measures."""
 
 _OPEN_SHARDS = 128
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from histo_assets.core.tiling.quality import TileQuality, judge
+from histo_assets.core.tiling.filters.registry import LOST
+from histo_assets.core.tiling.quality import judge
 
 if TYPE_CHECKING:
     from histo_assets.core.tiling.settings import QualitySettings
@@ -21,7 +22,7 @@ class Looked:
     x: int
     y: int
     reason: str
-    quality: TileQuality
+    quality: dict[str, float]
     offset: int = 0
     length: int = 0
     crc32: int = 0
@@ -69,7 +70,7 @@ class SlideCut:
     def judged(self, thresholds: QualitySettings) -> list[Looked]:
         """Return what was looked at, judged by other thresholds; a lost tile stays lost."""
         return [
-            looked if looked.reason == "lost" else replace(looked, reason=judge(looked.quality, thresholds) or "")
+            looked if looked.reason == LOST else replace(looked, reason=judge(looked.quality, thresholds) or "")
             for looked in self.looked
         ]
 
@@ -92,7 +93,7 @@ class SlideCut:
     def from_json(cls, text: str) -> SlideCut:
         """Return what `to_json` wrote."""
         content: dict[str, Any] = json.loads(text)
-        looked = tuple(Looked(**{**row, "quality": TileQuality(**row["quality"])}) for row in content.pop("looked"))
+        looked = tuple(Looked(**row) for row in content.pop("looked"))
         examples = {name: base64.b64decode(jpeg) for name, jpeg in content.pop("examples").items()}
         thumbnail, mask = (base64.b64decode(content.pop(name)) for name in ("thumbnail", "mask"))
         return cls(**content, looked=looked, examples=examples, thumbnail=thumbnail, mask=mask)

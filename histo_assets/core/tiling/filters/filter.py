@@ -1,0 +1,90 @@
+"""What a tile filter is: a figure that is measured on a tile, and a threshold of it.
+
+A filter is one file beside this one and a line in `registry.FILTERS`. The index of tiles, the funnel, the
+pictures, the settings and what makes earlier cuts unusable follow from the registry. OpenCV is imported when
+a tile is measured.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+PIECES = 4
+
+Pixels = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile as filters see it.
+
+    Attributes
+    ----------
+    pixels
+        (n, n, 3) uint8, RGB.
+    jpeg_length
+        Bytes of its JPEG.
+    """
+
+    pixels: Pixels
+    jpeg_length: int
+
+    @cached_property
+    def grey(self) -> Pixels:
+        """The tile in grey levels, (n, n) uint8."""
+        import cv2
+
+        return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY))
+
+    @cached_property
+    def piece_spreads(self) -> list[float]:
+        """Standard deviation of the grey levels in each of the 4 x 4 pieces."""
+        import cv2
+
+        return [float(cv2.meanStdDev(piece)[1][0, 0]) for piece in pieces(self.grey)]
+
+
+class Filter(ABC):
+    """A figure of a tile, and what rejects it.
+
+    Attributes
+    ----------
+    reason
+        What a rejected tile is called: a column of the funnel.
+    figure
+        What is measured: a column of the index.
+    setting, default, description
+        The threshold in `tiling.quality`.
+    unit
+        Of the figure.
+    revision
+        Raised when the measure changes: earlier cuts are no longer used then. 0: as it was in version 0.1.0.
+    """
+
+    reason: ClassVar[str]
+    figure: ClassVar[str]
+    setting: ClassVar[str]
+    default: ClassVar[float]
+    description: ClassVar[str]
+    unit: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
+
+    @abstractmethod
+    def measure(self, tile: Tile) -> float:
+        """Return the figure of a tile, rounded to what is worth keeping."""
+
+    @abstractmethod
+    def rejects(self, value: float, threshold: float) -> bool:
+        """Return whether a tile with that figure is rejected."""
+
+
+def pieces(plane: Pixels) -> list[Pixels]:
+    """Return the 4 x 4 pieces of a one-channel picture."""
+    edges = [round(i * plane.shape[0] / PIECES) for i in range(PIECES + 1)]
+    return [plane[top:bottom, left:right] for top, bottom in pairwise(edges) for left, right in pairwise(edges)]
