@@ -34,9 +34,10 @@ demo: $(BIN)/histo-assets ## install, write the demo cohort, materialise the who
 ui: $(BIN)/histo-assets ## open the Dagster UI on 127.0.0.1:3000
 	$(BIN)/histo-assets ui --port $(PORT)
 
-check: $(VENV)/.dev ## ruff, mypy, import-linter
+check: $(VENV)/.dev ## ruff, codespell, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

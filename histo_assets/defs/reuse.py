@@ -24,7 +24,7 @@ def reused(context: dg.AssetExecutionContext, storage: StudyStorage, artefact: A
     pointer = storage.require(artefact)
     sentence = (
         f"{artefact} is fresh: made {pointer.written_at:%Y-%m-%d %H:%M} UTC by run {pointer.run_id[:8] or 'unknown'}, "
-        f"re-used. Tag the run {FORCE}: true to make it again"
+        f"reused. Tag the run {FORCE}: true to make it again"
     )
     context.log.info(sentence)
     return dg.MaterializeResult(

@@ -237,7 +237,7 @@ class StudyAssets:
         body: Callable[..., Any],
         observed: Callable[[Mapping[str, str], Mapping[str, Any], str], Mapping[str, str]] | None,
     ) -> Callable[..., dg.MaterializeResult]:
-        """Return what Dagster calls: it re-uses what is fresh, else runs the body and records what it read."""
+        """Return what Dagster calls: it reuses what is fresh, else runs the body and records what it read."""
         parameters = inspect.signature(body).parameters
 
         @wraps(body)

@@ -34,42 +34,51 @@ class StudyError(ValueError):
 
 
 class IncomingSettings(Settings):
-    """The folder that is watched for new slides, relative like every other path of a study."""
+    """Where new slides arrive."""
 
-    folder: Annotated[str, PLACE] = "incoming"
+    folder: Annotated[str, PLACE] = Field(
+        default="incoming", description="The folder that is watched, relative like every other path of a study."
+    )
 
 
 class ResourceSettings(Settings):
-    """What a step may use of a machine. Decides no result, so a change makes nothing stale.
+    """What a step may use of a machine. Decides no result, so a change makes nothing stale."""
 
-    `workers` is the number of processes that cut slides or fit genes (`HISTO_WORKERS` goes before it; default:
-    the cores, at most 4), `worker_megabytes` the memory that one of those that cut slides may allocate.
-    """
-
-    workers: Annotated[int | None, INDIFFERENT] = Field(default=None, ge=1)
-    worker_megabytes: Annotated[int, INDIFFERENT] = Field(default=2000, ge=500)
+    workers: Annotated[int | None, INDIFFERENT] = Field(
+        default=None,
+        ge=1,
+        description="Processes that cut slides or fit genes (`HISTO_WORKERS` goes before it); None: the cores, at "
+        "most 4.",
+    )
+    worker_megabytes: Annotated[int, INDIFFERENT] = Field(
+        default=2000, ge=500, description="Memory that a process that cuts slides may allocate, in MB."
+    )
 
 
 class Study(Settings):
     """One whole protocol. Field by field, the settings of each room."""
 
-    name: str
-    title: str
-    description: str = ""
-    synthetic: SyntheticSettings | None = None
-    cohort: CohortSettings
-    selection: SelectionSettings
-    split: SplitSettings = SplitSettings()
-    slides: SlideSettings = SlideSettings()
-    tiling: TilingSettings = TilingSettings()
-    expression: ExpressionSettings
-    learning: LearningSettings
-    embedding: EmbeddingSettings = EmbeddingSettings()
-    projection: ProjectionSettings = ProjectionSettings()
-    prediction: PredictionSettings = PredictionSettings()
-    incoming: IncomingSettings = IncomingSettings()
-    resources: ResourceSettings = ResourceSettings()
-    assumptions: tuple[str, ...] = ()
+    name: str = Field(description="Lower case letters, digits and underscores; prefixes assets, jobs and folders.")
+    title: str = Field(description="What pages call the study.")
+    description: str = Field(default="", description="A sentence or two for the study's page.")
+    synthetic: SyntheticSettings | None = Field(
+        default=None, description="A cohort that is generated where it is not there; None: it is one's own."
+    )
+    cohort: CohortSettings = Field(description="Where the cohort's tables are and how to read them.")
+    selection: SelectionSettings = Field(description="Which paired slides are taken.")
+    split: SplitSettings = Field(default=SplitSettings(), description="How donors are divided.")
+    slides: SlideSettings = Field(default=SlideSettings(), description="Where slide files are.")
+    tiling: TilingSettings = Field(default=TilingSettings(), description="Which tiles are cut.")
+    expression: ExpressionSettings = Field(description="The expression matrix and its genes.")
+    learning: LearningSettings = Field(description="Networks and their training.")
+    embedding: EmbeddingSettings = Field(default=EmbeddingSettings(), description="How tiles are embedded.")
+    projection: ProjectionSettings = Field(default=ProjectionSettings(), description="PCA, UMAP and t-SNE.")
+    prediction: PredictionSettings = Field(default=PredictionSettings(), description="How genes are predicted.")
+    incoming: IncomingSettings = Field(default=IncomingSettings(), description="Where new slides arrive.")
+    resources: ResourceSettings = Field(default=ResourceSettings(), description="What a step may use of a machine.")
+    assumptions: tuple[str, ...] = Field(
+        default=(), description="Sentences on what the protocol leaves open, for the study's page."
+    )
 
     _base: Path = PrivateAttr(default_factory=lambda: cohorts_root())
 

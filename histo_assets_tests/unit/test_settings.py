@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import Field
@@ -20,6 +21,7 @@ from histo_assets.core.settings import (
     masked,
     recorded,
 )
+from histo_assets.studies.study import Study
 
 
 class Regressor(Settings):
@@ -109,3 +111,25 @@ def test_a_partition_is_given_its_own_entry_alone() -> None:
     view = masked(room, ["tiling"], Partition("regressor", "ridge"), "gene_regressors")
     assert list(view.tiling.regressors) == ["ridge"]
     assert list(room.tiling.regressors) == ["ridge", "forest"]
+
+
+def models_within(annotation: Any) -> Iterator[type[Settings]]:
+    """Yield the settings models that an annotation names, and those that their fields name."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_within(field.annotation)
+    for part in get_args(annotation):
+        yield from models_within(part)
+
+
+def test_every_setting_of_a_study_says_what_it_is() -> None:
+    models = dict.fromkeys(models_within(Study))
+    assert {Regressor, Room} < set(dict.fromkeys(models_within(Protocol)))
+    silent = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not (field.description or "").endswith(".")
+    ]
+    assert not silent, f"without a description: {', '.join(silent)}"

@@ -17,28 +17,43 @@ _KEEP = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)")
 
 
 class SourceSettings(Settings):
-    """Where slides come from that are not in the study's folder yet, and how long they stay there.
+    """Where slides come from that are not in the study's folder yet, and how long they stay there."""
 
-    `kind`: `folder` fetches nothing; `url` fetches `url`, a template with `{slide}`, `{donor}`, `{tissue}` and
-    `{sample}`; `idc` fetches DICOM slides of a `collection` of NCI Imaging Data Commons (extra `idc`).
-    `suffix` ends the names of files that come from a URL. `listing` is a CSV or TSV with the column `slide` and any
-    of `url`, `bytes`, `sha256`, `md5`: what is known of each slide is verified. `slide_index` is a local copy of
-    IDC's table of slides, where the machine may not fetch it.
-    `keep`: `all` slides; `none` once their tiles are made; or a budget such as `200 GB`, which drops tiled slides
-    first, those longest unused before others. Only slides that were fetched are ever dropped.
-    """
-
-    kind: Literal["folder", "url", "idc"] = "folder"
-    url: Annotated[str | None, PLACE] = None
-    suffix: str = ".svs"
-    listing: Annotated[str | None, PLACE] = None
-    collection: str = "gtex"
-    endpoint: Annotated[str, PLACE] = "https://{bucket}.s3.amazonaws.com"
-    slide_index: Annotated[str | None, PLACE] = None
-    keep: Annotated[str, INDIFFERENT] = "all"
-    parallel: Annotated[int, INDIFFERENT] = Field(default=2, ge=1, le=16)
-    attempts: Annotated[int, INDIFFERENT] = Field(default=5, ge=1)
-    timeout_seconds: Annotated[float, INDIFFERENT] = Field(default=60, gt=0)
+    kind: Literal["folder", "url", "idc"] = Field(
+        default="folder",
+        description="`folder` fetches nothing; `url` fetches files by `url` or `listing`; "
+        "`idc` fetches DICOM slides of NCI Imaging Data Commons (extra `idc`).",
+    )
+    url: Annotated[str | None, PLACE] = Field(
+        default=None,
+        description="Template with `{slide}`, `{donor}`, `{tissue}` or `{sample}`; None: `listing` has the URLs.",
+    )
+    suffix: str = Field(default=".svs", description="End of the names of files that come from a URL.")
+    listing: Annotated[str | None, PLACE] = Field(
+        default=None,
+        description="CSV or TSV with the column `slide` and any of `url`, `bytes`, `sha256`, `md5`; "
+        "what is known of a slide is verified. None: nothing is.",
+    )
+    collection: str = Field(default="gtex", description="Collection of Imaging Data Commons, by its id there.")
+    endpoint: Annotated[str, PLACE] = Field(
+        default="https://{bucket}.s3.amazonaws.com", description="Address of the archive's buckets."
+    )
+    slide_index: Annotated[str | None, PLACE] = Field(
+        default=None,
+        description="Local copy of the archive's table of slides, for a machine without network; None: it is fetched.",
+    )
+    keep: Annotated[str, INDIFFERENT] = Field(
+        default="all",
+        description="Fetched slides that stay: `all`; `none` once their tiles are made; or a budget such as `200 GB`, "
+        "which drops tiled slides first, those longest unused before others. A slide of one's own is never dropped.",
+    )
+    parallel: Annotated[int, INDIFFERENT] = Field(default=2, ge=1, le=16, description="Slides fetched at once.")
+    attempts: Annotated[int, INDIFFERENT] = Field(
+        default=5, ge=1, description="Attempts in a row without progress before a slide is given up."
+    )
+    timeout_seconds: Annotated[float, INDIFFERENT] = Field(
+        default=60, gt=0, description="Seconds that a server may stay silent."
+    )
 
     @field_validator("url")
     @classmethod

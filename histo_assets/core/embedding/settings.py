@@ -10,7 +10,7 @@ from histo_assets.core.files import Settings
 
 
 class EmbeddingSettings(Settings):
-    """How tiles go through the network: batch of tiles, and `bfloat16` or `float32` arithmetic."""
+    """How tiles go through the network."""
 
-    batch_size: int = Field(default=64, ge=1)
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    batch_size: int = Field(default=64, ge=1, description="Tiles at once.")
+    precision: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Arithmetic of the network.")

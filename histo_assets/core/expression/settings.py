@@ -16,42 +16,52 @@ SamplesIn = Literal["rows", "columns"]
 
 
 class GeneFilterSettings(Settings):
-    """The post's three filters.
+    """The post's three filters; a gene stays that passes them all."""
 
-    A gene stays when max log2(1+TPM) > `min_max` in at least one sample, its standard deviation
-    (`ddof`) is > `min_sd`, and its name passes `names`: `drop_dotted_and_repeated` (every row of a
-    repeated name goes), `keep_first` (dotted go, the first of a repeated name stays), `drop_dotted`
-    (repeated ones stay), `all`.
-    `fit_on` says over which samples: those of training donors, or all paired ones.
-    """
-
-    min_max: float = 5.0
-    min_sd: float = Field(default=0.5, ge=0)
-    ddof: int = Field(default=1, ge=0, le=1)
-    names: NameRule = "drop_dotted_and_repeated"
-    fit_on: Literal["training_donors", "all_paired"] = "training_donors"
+    min_max: float = Field(default=5.0, description="Value that a gene exceeds in some sample, in log2(1+TPM).")
+    min_sd: float = Field(default=0.5, ge=0, description="Standard deviation that a gene exceeds, in log2(1+TPM).")
+    ddof: int = Field(
+        default=1, ge=0, le=1, description="1: standard deviation of a sample (n - 1); 0: of the whole (n)."
+    )
+    names: NameRule = Field(
+        default="drop_dotted_and_repeated",
+        description="`drop_dotted_and_repeated` (every row of a repeated name goes), `keep_first` (dotted go, the "
+        "first of a repeated name stays), `drop_dotted` (repeated ones stay) or `all`.",
+    )
+    fit_on: Literal["training_donors", "all_paired"] = Field(
+        default="training_donors", description="Over whose samples: those of training donors, or all paired ones."
+    )
 
 
 class ExpressionSettings(Settings):
-    """Which file, in which units.
+    """Which file, in which units."""
 
-    `file` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
-    `release` names a known one (`gtex_v8`, `gtex_v10`): its file of TPM is fetched once to where `file`
-    says (default `gtex/` and its own name), and a file of another release is refused.
-    `format`: `gct` (plain or gz), `csv`, `tsv`, `parquet`, `h5ad`, or None to go by the name.
-    Tables have genes in rows and samples in columns, or the reverse (`samples_in: rows`).
-    `units`: TPM, FPKM and counts become log2(1+TPM) (counts without `gene_lengths` log2(1+CPM)), `log2`
-    is taken as it is, `log2_counts` becomes log2(1+count) without scaling (for a handful of genes).
-    `gene_lengths` is a table of gene and length in base pairs, or the GTF that the reads were counted on.
-    """
-
-    file: Annotated[str, PLACE]
-    release: Literal["gtex_v8", "gtex_v10"] | None = None
-    format: Literal["gct", "csv", "tsv", "parquet", "h5ad"] | None = None
-    units: Units = "tpm"
-    samples_in: SamplesIn = "columns"
-    gene_lengths: Annotated[str | None, PLACE] = None
-    filter: GeneFilterSettings = GeneFilterSettings()
+    file: Annotated[str, PLACE] = Field(
+        description="The matrix, relative to the study file's folder (packaged studies: `HISTO_COHORTS`); with a "
+        "`release` it may be left out (`gtex/` and the release's own name)."
+    )
+    release: Literal["gtex_v8", "gtex_v10"] | None = Field(
+        default=None,
+        description="A known release: its file of TPM is fetched once to `file`, and a file of another one is refused. "
+        "None: nothing is fetched.",
+    )
+    format: Literal["gct", "csv", "tsv", "parquet", "h5ad"] | None = Field(
+        default=None, description="Format of the file, `gct` plain or gz; None: by its name."
+    )
+    units: Units = Field(
+        default="tpm",
+        description="TPM, FPKM and counts become log2(1+TPM) (counts without `gene_lengths` log2(1+CPM)), `log2` is "
+        "taken as it is, `log2_counts` becomes log2(1+count) without scaling (for a handful of genes).",
+    )
+    samples_in: SamplesIn = Field(
+        default="columns", description="Where a table has its samples; its genes are the other way."
+    )
+    gene_lengths: Annotated[str | None, PLACE] = Field(
+        default=None,
+        description="For counts: a table of gene and length in base pairs, or the GTF that the reads were counted on. "
+        "None: lengths do not count.",
+    )
+    filter: GeneFilterSettings = Field(default=GeneFilterSettings(), description="Which genes stay.")
 
     @model_validator(mode="before")
     @classmethod

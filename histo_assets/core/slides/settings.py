@@ -12,18 +12,26 @@ from histo_assets.core.settings import PLACE
 
 
 class SlideSettings(Settings):
-    """Where slide files are and what is assumed of them.
+    """Where slide files are and what is assumed of them."""
 
-    `folder` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`); `source` says where
-    slides come from that are not there yet.
-    `assume_mpp` serves slides whose file names no resolution (um/px): one number for all, or a
-    number per slide id. A slide that loses more than `max_lost_share` of the storage tiles that
-    were read is quarantined, and so is one scanned more than `max_upsampling` times coarser than
-    the tiles are cut.
-    """
-
-    folder: Annotated[str, PLACE] = "slides"
-    source: SourceSettings = SourceSettings()
-    assume_mpp: float | dict[str, float] | None = None
-    max_lost_share: float = Field(default=0.05, ge=0, le=1)
-    max_upsampling: float = Field(default=1.3, ge=1)
+    folder: Annotated[str, PLACE] = Field(
+        default="slides",
+        description="Folder of slide files, relative to the study file's (packaged studies: `HISTO_COHORTS`).",
+    )
+    source: SourceSettings = Field(
+        default=SourceSettings(), description="Where slides come from that are not in the folder yet."
+    )
+    assume_mpp: float | dict[str, float] | None = Field(
+        default=None,
+        description="Resolution (um/px) of slides whose file names none: one number for all, or one per slide id. "
+        "None: such a slide is quarantined.",
+    )
+    max_lost_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="A slide that loses a larger share of the storage tiles that were read is quarantined.",
+    )
+    max_upsampling: float = Field(
+        default=1.3, ge=1, description="A slide scanned more times coarser than the tiles are cut is quarantined."
+    )

@@ -45,22 +45,26 @@ class QualitySettings(_Thresholds):  # type: ignore[misc]
 
 
 class TilingSettings(Settings):
-    """Size, resolution, number and quality of tiles.
+    """Size, resolution, number and quality of tiles."""
 
-    A tile is `tile_px` square at `mpp` micrometres per pixel whatever the scan. A tissue aims at
-    `tiles_per_tissue` tiles in all (None: `tiles_per_slide` for each slide), spread evenly; where
-    slides are few or poor the others give more.
-    """
-
-    tile_px: int = Field(default=448, ge=16)
-    mpp: float = Field(default=0.5, gt=0)
-    tiles_per_slide: int = Field(default=100, ge=1)
-    tiles_per_tissue: int | None = Field(default=5000, ge=1)
-    mask_mpp: float = Field(default=8.0, gt=0)
-    min_tissue_share: float = Field(default=0.5, ge=0, le=1)
-    jpeg_quality: int = Field(default=90, ge=50, le=100)
-    quality: QualitySettings = QualitySettings()
-    seed: int = 0
+    tile_px: int = Field(default=448, ge=16, description="Side of a tile, in its own pixels.")
+    mpp: float = Field(default=0.5, gt=0, description="Resolution of a tile in um/px, whatever the scan's.")
+    tiles_per_slide: int = Field(default=100, ge=1, description="Tiles of a slide where `tiles_per_tissue` is None.")
+    tiles_per_tissue: int | None = Field(
+        default=5000,
+        ge=1,
+        description="Tiles of a tissue in all, spread evenly; where slides are few or poor the others give more. "
+        "None: `tiles_per_slide` of each slide.",
+    )
+    mask_mpp: float = Field(
+        default=8.0, gt=0, description="Resolution of the tissue mask in um/px; never finer than the scan."
+    )
+    min_tissue_share: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of a tile that the tissue mask covers."
+    )
+    jpeg_quality: int = Field(default=90, ge=50, le=100, description="Quality of the tiles' JPEG, at most 100.")
+    quality: QualitySettings = Field(default=QualitySettings(), description="Which tiles are good.")
+    seed: int = Field(default=0, description="Decides the order in which a slide's candidates are tried.")
 
     def without_overrides(self) -> TilingSettings:
         """Return the settings that all tissues share: without the thresholds of single ones."""

@@ -14,50 +14,49 @@ Unit = Literal["donor", "tile"] | None
 
 
 class ExperimentSettings(Settings):
-    """One training run.
+    """One training run."""
 
-    Attributes
-    ----------
-    backbone, weights
-        A name of `networks.registry.BACKBONES`; `imagenet` (the package or torchvision's
-        download), `random`, or a path.
-    epochs, checkpoints
-        How long to train, and the epochs whose weights are kept besides the last.
-    schedule
-        `cosine` lets the learning rate fall to nothing over the whole run.
-    mode
-        `restart` makes a new optimiser every epoch, as the post did.
-    freeze_up_to
-        Keeps `features[:n+1]` fixed and in evaluation mode.
-    label_smoothing
-        Share of every tile's label that is spread over all tissues.
-    clip_norm
-        The largest length of a step's gradient, of all parameters together; None leaves it as it is.
-    patience
-        Stop after so many epochs without a better one on the validation side; the best epoch is
-        kept. None trains to the end.
-    split
-        Split by `donor` or by `tile`, whatever the study does: to show what a leak makes of the
-        figures. Such an experiment is never chosen to serve unless the study names it.
-    seed, order
-        What decides weights, augmentation and dropout; and which of the frozen orders of tiles.
-    """
-
-    backbone: str
-    weights: Annotated[str, FILE_OR_NAME] = "imagenet"
-    epochs: int = Field(default=5, ge=1)
-    checkpoints: tuple[int, ...] = ()
-    learning_rate: float = Field(default=1e-4, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    mode: Literal["at_once", "restart"] = "at_once"
-    freeze_up_to: int | None = None
-    weight_decay: float = Field(default=0.01, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    clip_norm: float | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=None, ge=1)
-    split: Unit = None
-    seed: int = 0
-    order: int = Field(default=0, ge=0)
+    backbone: str = Field(description="A name of `networks.registry.BACKBONES`.")
+    weights: Annotated[str, FILE_OR_NAME] = Field(
+        default="imagenet", description="`imagenet` (the package's or torchvision's download), `random`, or a path."
+    )
+    epochs: int = Field(default=5, ge=1, description="How long to train.")
+    checkpoints: tuple[int, ...] = Field(
+        default=(), description="Epochs whose weights are kept besides the last, counted from 1."
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW at the start.")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="`cosine` lets the learning rate fall to nothing over the whole run."
+    )
+    mode: Literal["at_once", "restart"] = Field(
+        default="at_once", description="`restart` makes a new optimiser every epoch, as the post did."
+    )
+    freeze_up_to: int | None = Field(
+        default=None,
+        description="Keeps `features[:n+1]` fixed and in evaluation mode; None: everything learns.",
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW.")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of every tile's label that is spread over all tissues."
+    )
+    clip_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest length of a step's gradient, of all parameters together; None leaves it as it is.",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after so many epochs without a better one on the validation side; the best epoch is kept. "
+        "None trains to the end.",
+    )
+    split: Unit = Field(
+        default=None,
+        description="Split by `donor` or by `tile`, to show what a leak makes of the figures; None: as the study "
+        "does. An experiment with a split of its own is never chosen to serve unless the study names it.",
+    )
+    seed: int = Field(default=0, description="Decides new weights, augmentation and dropout.")
+    order: int = Field(default=0, ge=0, description="Which of the frozen orders of tiles.")
 
     @model_validator(mode="after")
     def _checkpoints_lie_within_the_epochs(self) -> ExperimentSettings:
@@ -73,47 +72,61 @@ class ExperimentSettings(Settings):
 
 
 class FrozenSettings(Settings):
-    """A backbone that serves as it is.
+    """A backbone that serves as it is."""
 
-    `weights`: `published` (the package's, torchvision's or the hub's), `random`, or a path; `revision` is
-    the hub's commit, tag or branch (None: main; what was fetched is recorded).
-    """
-
-    backbone: str
-    weights: Annotated[str, FILE_OR_NAME] = "published"
-    revision: str | None = None
-    seed: int = 0
+    backbone: str = Field(description="A name of `networks.registry.BACKBONES`.")
+    weights: Annotated[str, FILE_OR_NAME] = Field(
+        default="published", description="`published` (the package's, torchvision's or the hub's), `random`, or a path."
+    )
+    revision: str | None = Field(
+        default=None, description="The hub's commit, tag or branch; None: main (what was fetched is recorded)."
+    )
+    seed: int = Field(default=0, description="Decides `random` weights.")
 
 
 class LearningSettings(Settings):
-    """Experiments and what they share.
+    """Experiments and what they share."""
 
-    `input_px` is what the network sees of a tile. `studied` is the experiment whose checkpoint
-    epochs are compared (`epoch_projection`). `selected` names the experiment that serves, or None
-    for the best on validation donors. `look_alikes` are groups of tissues that pass for one another:
-    the evaluation says how often, and what the accuracy is where each group counts as one.
-
-    With `frozen` nothing is trained: that backbone serves, experiments that a parent study names are
-    left out, and a foundation model sees tiles at the size that it was made for.
-    `commercial: true` refuses weights whose licence forbids commercial use, `offline: true` never
-    touches the network for weights (`histo-assets fetch-weights` fills the cache before).
-    """
-
-    experiments: Annotated[dict[str, ExperimentSettings], by_partition("experiment")] = Field(default_factory=dict)
-    studied: str = ""
-    frozen: FrozenSettings | None = None
-    commercial: Annotated[bool, INDIFFERENT] = False
-    offline: Annotated[bool, INDIFFERENT] = False
-    selected: str | None = None
-    input_px: int = Field(default=224, ge=32)
-    batch_size: int = Field(default=32, ge=1)
-    augment: bool = True
-    class_weights: bool = True
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=1, ge=1)
-    workers: Annotated[int, INDIFFERENT] = Field(default=0, ge=0, le=32)
-    seed: int = 0
-    look_alikes: tuple[tuple[str, ...], ...] = ()
+    experiments: Annotated[dict[str, ExperimentSettings], by_partition("experiment")] = Field(
+        default_factory=dict, description="Name -> experiment."
+    )
+    studied: str = Field(
+        default="", description="The experiment whose checkpoint epochs are compared (`epoch_projection`)."
+    )
+    frozen: FrozenSettings | None = Field(
+        default=None,
+        description="A backbone that serves without training: experiments of a parent study are left out, and a "
+        "foundation model sees tiles at the size that it was made for. None: an experiment serves.",
+    )
+    commercial: Annotated[bool, INDIFFERENT] = Field(
+        default=False, description="Refuse weights whose licence forbids commercial use."
+    )
+    offline: Annotated[bool, INDIFFERENT] = Field(
+        default=False,
+        description="Never touch the network for weights (`histo-assets fetch-weights` fills the cache before).",
+    )
+    selected: str | None = Field(
+        default=None, description="The experiment that serves; None: the best on the validation side."
+    )
+    input_px: int = Field(default=224, ge=32, description="Side to which a tile is scaled for the network, in pixels.")
+    batch_size: int = Field(default=32, ge=1, description="Tiles of a training step.")
+    augment: bool = Field(default=True, description="Turn, flip and restain training tiles at random.")
+    class_weights: bool = Field(
+        default=True, description="Let every tissue count alike in the loss, however many tiles it has."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the network computes; `auto`: CUDA where there is one."
+    )
+    threads: int = Field(default=1, ge=1, description="Threads of training and evaluation on the CPU.")
+    workers: Annotated[int, INDIFFERENT] = Field(
+        default=0, ge=0, le=32, description="Threads that prepare training batches ahead; 0: none."
+    )
+    seed: int = Field(default=0, description="Decides the orders of tiles and which training tiles are looked at.")
+    look_alikes: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        description="Groups of tissues that pass for one another: the evaluation says how often, and what the "
+        "accuracy is where each group counts as one.",
+    )
 
     @model_validator(mode="after")
     def _no_tissue_is_in_two_groups(self) -> LearningSettings:

@@ -74,12 +74,12 @@ class BoostingModel(ImageModel):
 class BoostingSettings(RegressorSettings):
     """LightGBM over the tissue mean, on principal components of the slide embedding."""
 
-    kind: Literal["lightgbm"] = "lightgbm"
-    components: int = Field(default=40, ge=1)
-    leaves: int = Field(default=8, ge=2)
-    bins: int = Field(default=63, ge=4)
-    trees: int = Field(default=60, ge=1)
-    learning_rate: float = Field(default=0.05, gt=0)
+    kind: Literal["lightgbm"] = Field(default="lightgbm", description="Which regressor these settings are of.")
+    components: int = Field(default=40, ge=1, description="Principal components that the trees see.")
+    leaves: int = Field(default=8, ge=2, description="Most leaves of a tree.")
+    bins: int = Field(default=63, ge=4, description="Most bins of a component's values.")
+    trees: int = Field(default=60, ge=1, description="Trees of each gene.")
+    learning_rate: float = Field(default=0.05, gt=0, description="Share of each tree that is added.")
     model: ClassVar[type[ImageModel]] = BoostingModel
 
     @contextmanager

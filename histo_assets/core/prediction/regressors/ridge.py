@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from histo_assets.core.prediction.regressors.regressor import Features, ImageModel, Learn, RegressorSettings
 
 if TYPE_CHECKING:
@@ -61,10 +63,13 @@ class RidgeModel(ImageModel):
 
 
 class RidgeSettings(RegressorSettings):
-    """Ridge over the tissue mean: penalties tried per gene, by generalised cross-validation."""
+    """Ridge over the tissue mean."""
 
-    kind: Literal["ridge"] = "ridge"
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+    kind: Literal["ridge"] = Field(default="ridge", description="Which regressor these settings are of.")
+    penalties: tuple[float, ...] = Field(
+        default=(1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+        description="Penalties that are tried for each gene, by generalised cross-validation.",
+    )
     model: ClassVar[type[ImageModel]] = RidgeModel
     redraws: ClassVar[bool] = False
 
