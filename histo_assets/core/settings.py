@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import Settings, file_digest
 
 HASHED_BELOW = 200_000_000
@@ -42,7 +43,7 @@ def by_partition(family: str) -> Mark:
     return Mark("by partition", family)
 
 
-class UndeclaredSettingError(ValueError):
+class UndeclaredSettingError(HistoError):
     """A setting that an asset reads and does not declare: its result would look fresh after a change of it."""
 
 

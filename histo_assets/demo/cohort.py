@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import atomic_path, settings_digest, write_json
 from histo_assets.demo.plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import cohort_plan
@@ -91,7 +92,7 @@ def write_cohort(
     return folder
 
 
-class CohortFolderError(ValueError):
+class CohortFolderError(HistoError):
     """A folder that must not be written over: the message names it and the way out."""
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import atomic_path, cache_root, is_remote, is_safe_id, settings_digest
 
 POINTER = "current.json"
@@ -36,11 +37,11 @@ _VERSION = re.compile(r"\.?(\d{8}T\d{12})Z-[0-9a-f]{8}")
 _REMEMBERED = 20
 
 
-class StorageError(ValueError):
+class StorageError(HistoError):
     """An artefact that cannot be written or read: the message names it and the way out."""
 
 
-class UnreachableStorageError(ValueError):
+class UnreachableStorageError(HistoError):
     """A storage that does not answer. That says nothing of what it holds, so it is no kind of `StorageError`."""
 
 

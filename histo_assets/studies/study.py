@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
 from histo_assets.core.embedding.settings import EmbeddingSettings
+from histo_assets.core.errors import HistoError
 from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.files import Settings
 from histo_assets.core.prediction.settings import PredictionSettings
@@ -28,7 +29,7 @@ from histo_assets.demo.settings import SyntheticSettings
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-class StudyError(ValueError):
+class StudyError(HistoError):
     """A study that cannot be used: the message names the file, the key and what is allowed."""
 
 
