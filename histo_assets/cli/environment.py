@@ -71,7 +71,7 @@ def _set_up_once(home: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "dagster.yaml").exists():
             draft = home / "dagster.yaml.draft"
-            shutil.copyfile(Path(__file__).parent / "defs" / "instance.yaml", draft)
+            shutil.copyfile(Path(__file__).parents[1] / "defs" / "instance.yaml", draft)
             draft.replace(home / "dagster.yaml")
         import dagster as dg
 
