@@ -262,3 +262,42 @@ def test_two_that_want_the_same_file_share_one_transfer(tmp_path: Path) -> None:
             thread.join()
         assert len(server.asked) == 1
     assert (tmp_path / "a.svs").read_bytes() == CONTENT
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from histo_assets.core.download.http import RemoteFile, fetch_file
+from histo_assets.interrupts import ended_by_signals
+with ended_by_signals():
+    print("begun", flush=True)
+    fetch_file(RemoteFile(sys.argv[1], "a.svs"), Path(sys.argv[2]))
+"""
+
+
+def test_who_waits_for_another_transfer_ends_on_a_signal_and_a_killed_one_keeps_nobody_waiting(tmp_path: Path) -> None:
+    def begun(address: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", WAITING, f"{address}/a.svs", str(tmp_path / "a.svs")]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        return process
+
+    with serving({"/a.svs": CONTENT}, stalling(60)) as server:
+        holding = begun(server.address)
+        until = time.monotonic() + 30
+        while not server.asked and time.monotonic() < until:
+            time.sleep(0.01)
+        (lock,) = (tmp_path / "cache" / "locks").iterdir()
+        file = lock.stat().st_ino
+        for number in (signal.SIGINT, signal.SIGTERM):
+            waiting = begun(server.address)
+            time.sleep(1)
+            assert waiting.poll() is None
+            waiting.send_signal(number)
+            assert waiting.wait(5) == 128 + number
+            waiting.communicate()
+        assert len(server.asked) == 1
+        holding.kill()
+        holding.communicate()
+        assert fetch(server.address, tmp_path).path.read_bytes() == CONTENT
+    assert lock.stat().st_ino == file

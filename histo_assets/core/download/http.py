@@ -7,7 +7,6 @@ content it is a part, so that a later process goes on where a killed one stopped
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import html
 import json
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_assets.core.download.errors import DownloadError
-from histo_assets.core.files import cache_root, file_digest
+from histo_assets.core.files import cache_root, file_digest, file_lock
 
 if TYPE_CHECKING:
     import requests
@@ -33,6 +32,7 @@ Progress = Callable[[int, int | None], None]
 _CHUNK = 1 << 18
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0
+_BETWEEN_TRIES = 0.5  # seconds; who waits for another's transfer may wait for hours, and the cache may be a network's
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
 
 
@@ -307,11 +307,8 @@ class _Part:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Hold the lock on a target, so that one process of this machine at a time fetches it."""
-    locks = cache_root() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    # Never removed: a lock file that another process waits for must stay the one that the next one opens.
-    with open(locks / hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:32], "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    name = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:32]
+    with file_lock(cache_root() / "locks" / name, _BETWEEN_TRIES):
         yield
 
 
