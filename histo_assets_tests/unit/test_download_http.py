@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +193,37 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names(tmp_path: Pat
     with serving({"/a.svs": CONTENT}, *busy) as server:
         fetch(server.address, tmp_path, wait=waited.append)
     assert waited[0] == 7
-    assert 0.5 <= waited[1] / 2 <= 1
-    assert 0.5 <= waited[2] / 4 <= 1
+    assert 2 <= waited[1] <= 3
+    assert 4 <= waited[2] <= 5
     assert waited[3] == 60
+
+
+def test_the_time_that_a_busy_server_names_may_be_a_date(tmp_path: Path) -> None:
+    def at(seconds: float) -> str:
+        return formatdate(time.time() + seconds, usegmt=True)
+
+    waited: list[float] = []
+    named = [at(30), at(-30), at(1e5), "soon", "Fri, 31 Dec 99999 23:59:59 GMT"]
+    busy = [refusing(503, Retry_After=when) for when in named]
+    with serving({"/a.svs": CONTENT}, *busy) as server:
+        fetch(server.address, tmp_path, wait=waited.append, attempts=10)
+    assert 25 < waited[0] <= 30
+    assert waited[1] == 0
+    assert waited[2] == 60
+    # What cannot be understood counts as not said.
+    assert 8 <= waited[3] <= 9
+    assert 16 <= waited[4] <= 17
+
+
+def test_pauses_grow_to_a_minute_and_begin_anew_after_bytes_have_arrived(tmp_path: Path) -> None:
+    waited: list[float] = []
+    with serving({"/a.svs": CONTENT}, *[dropping(0)] * 9, dropping(10), dropping(0)) as server:
+        fetch(server.address, tmp_path, wait=waited.append, attempts=20)
+    assert waited[0] == 0.5
+    assert all(2**n <= seconds <= 2**n + 1 for n, seconds in enumerate(waited[1:6], start=1))
+    assert waited[6:9] == [60, 60, 60]
+    assert waited[9] == 0.5
+    assert 2 <= waited[10] <= 3
 
 
 def test_a_server_that_stalls_is_asked_again(tmp_path: Path) -> None:
