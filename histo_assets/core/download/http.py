@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.files import cache_root, file_digest, file_lock
+from histo_assets.core.progress import ByteProgress
 
 if TYPE_CHECKING:
     import requests
     from urllib3.util.retry import Retry
 
-Progress = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 18
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -70,7 +70,7 @@ def fetch_file(
     *,
     attempts: int = 5,
     timeout_seconds: float = 60,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
     refuse_html: bool = True,
     wait: Callable[[float], None] = time.sleep,
 ) -> Fetched:
@@ -86,7 +86,7 @@ def fetch_file(
     attempts
         How often in a row the transfer may fail without a byte arriving.
     progress
-        Told the bytes that are here and all bytes (None where the server does not say).
+        Called with the bytes that are here and all bytes (None where the server does not say).
     refuse_html
         Whether a page in the file's place is an error.
     wait
@@ -119,7 +119,7 @@ def _transfer(
     part: _Part,
     attempts: int,
     timeout_seconds: float,
-    progress: Progress | None,
+    progress: ByteProgress | None,
     refuse_html: bool,
     wait: Callable[[float], None],
 ) -> None:
@@ -152,7 +152,9 @@ def _retry(attempts: int) -> Retry:
     )
 
 
-def _receive(part: _Part, timeout_seconds: float, progress: Progress | None, refuse_html: bool, retry: Retry) -> None:
+def _receive(
+    part: _Part, timeout_seconds: float, progress: ByteProgress | None, refuse_html: bool, retry: Retry
+) -> None:
     """Ask for what is missing and append what comes."""
     import requests
     import urllib3
@@ -259,7 +261,7 @@ class _Part:
         self._note_path.write_text(json.dumps(self._note))
         self.path.touch()
 
-    def append(self, first: bytes, rest: Iterator[bytes], progress: Progress | None) -> None:
+    def append(self, first: bytes, rest: Iterator[bytes], progress: ByteProgress | None) -> None:
         """Write the body to the end of what is there."""
         try:
             with open(self.path, "ab") as file:

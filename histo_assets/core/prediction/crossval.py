@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,9 +35,9 @@ from histo_assets.core.prediction.scoring import (
     tissue_figures,
 )
 from histo_assets.core.prediction.settings import BoostingSettings, PredictionSettings, RidgeSettings
+from histo_assets.core.progress import Progress, silent
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str], None]
 _ARRAYS = ("predictions", "baseline", "adjusted_baseline", "known")
 
 
@@ -118,7 +118,7 @@ def cross_validate(
     covariates: pd.DataFrame | None,
     regressor: RidgeSettings | BoostingSettings,
     settings: PredictionSettings,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
     *,
     genes: Sequence[str] | None = None,
     workers: int = 1,
@@ -196,7 +196,7 @@ def fit_regressor(
     samples, _ = checked_samples(X, Y, donors, tissues, folds, covariates)
     names = _gene_names(genes, Y.shape[1])
     with _booster(regressor, settings, workers) as boost:
-        return _predicted([], whole_frame(samples, regressor, boost), Y, names, lambda _: None)[1]
+        return _predicted([], whole_frame(samples, regressor, boost), Y, names, silent)[1]
 
 
 def out_of_fold_predictions(
@@ -205,7 +205,7 @@ def out_of_fold_predictions(
     """Return what a ridge on other features `X` of the same samples predicts, out of fold: (n, g)."""
     samples = replace(samples, X=np.asarray(X))
     frames, whole = fold_frames(samples, regressor, None), whole_frame(samples, regressor, None)
-    return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), lambda _: None)[0].predictions
+    return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), silent)[0].predictions
 
 
 def _predicted(
