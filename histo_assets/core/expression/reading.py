@@ -178,10 +178,8 @@ def open_expression(path: str, settings: ExpressionSettings, progress: Progress 
         return open_h5ad(local)
     if kind == "parquet":
         return open_parquet(local, settings.samples_in)
-    separator = "," if kind == "csv" else "\t"
-    return (
-        open_delimited(local, separator) if settings.samples_in == "columns" else open_samples_in_rows(local, separator)
-    )
+    opening = open_delimited if settings.samples_in == "columns" else open_samples_in_rows
+    return opening(local, "," if kind == "csv" else "\t")
 
 
 class _Reading:

@@ -38,7 +38,8 @@ class ExpressionSettings(Settings):
     `file` is relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
     `release` names a known one (`gtex_v8`, `gtex_v10`): its file of TPM is fetched once to where `file`
     says (default `gtex/` and its own name), and a file of another release is refused.
-    `format`: `gct` (plain or gz), `csv`, `tsv`, `parquet`, `h5ad`, or None to go by the name.
+    `format`: `gct` (plain or gz), `csv`, `tsv`, `parquet`, `h5ad`, or None to go by the name. A table whose first line
+    has no comma, or no tab for `tsv`, is separated by what that line does have: commas, tabs or semicolons.
     Tables have genes in rows and samples in columns, or the reverse (`samples_in: rows`).
     `units`: TPM, FPKM and counts become log2(1+TPM) (counts without `gene_lengths` log2(1+CPM)), `log2`
     is taken as it is, `log2_counts` becomes log2(1+count) without scaling (for a handful of genes).
