@@ -38,6 +38,7 @@ from histo_assets.cli.servers import serve
 from histo_assets.cli.status import reconcile, status
 from histo_assets.cli.tiles import calibrate, tile
 from histo_assets.cli.weights import fetch_weights
+from histo_assets.core.errors import HistoError
 from histo_assets.full_disk import why_it_cannot_write, why_the_storage_is_silent, with_its_place
 from histo_assets.interrupts import ended_by_signals
 
@@ -206,8 +207,8 @@ def main() -> None:
         try:
             app()
         except Exception as error:
-            own = isinstance(error, ValueError) and type(error).__module__.startswith("histo_assets.")
-            sentence = str(error) if own else why_it_cannot_write(error) or why_the_storage_is_silent(error)
+            own = str(error) if isinstance(error, HistoError) else None
+            sentence = own or why_it_cannot_write(error) or why_the_storage_is_silent(error)
             if sentence is None:
                 raise
             print(f"histo-assets: {' '.join(sentence.split())}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
+
+from histo_assets.core.files import file_lock
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -67,11 +68,10 @@ def _set_up_once(home: Path) -> None:
     if ready.exists() and (home / "dagster.yaml").exists():
         return
     home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".set_up.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(home / ".set_up.lock"):
         if not (home / "dagster.yaml").exists():
             draft = home / "dagster.yaml.draft"
-            shutil.copyfile(Path(__file__).parent / "defs" / "instance.yaml", draft)
+            shutil.copyfile(Path(__file__).parents[1] / "defs" / "instance.yaml", draft)
             draft.replace(home / "dagster.yaml")
         import dagster as dg
 

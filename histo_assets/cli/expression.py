@@ -56,8 +56,10 @@ def expression(
     if out.is_dir():
         stop(f"{out} is a folder; name a file")
     describe = None if attributes is None else _described_by(attributes)
-    with _progress() as tell:
-        report = write_expression(file, settings, _listed(samples), None, out, settings.gene_lengths, tell, describe)
+    with _progress() as progress:
+        report = write_expression(
+            file, settings, _listed(samples), None, out, settings.gene_lengths, progress, describe
+        )
     answer = _answer(report, settings, out, time.process_time() - began)
     if as_json:
         print(json.dumps(answer))
@@ -78,9 +80,9 @@ def fetch_release(
         stop(f"{release} is no known release; known are {', '.join(RELEASES)}")
     known = RELEASES[release]
     wanted = known.files[1:] if annotations_only else known.files
-    with _progress() as tell:
+    with _progress() as progress:
         for file in wanted:
-            fetch_release_file(file, folder / file.name, in_words(file.name, tell))
+            fetch_release_file(file, folder / file.name, in_words(file.name, progress))
     paths = [str(folder / file.name) for file in wanted]
     if as_json:
         print(json.dumps({"release": release, "gencode": known.gencode, "files": paths}))

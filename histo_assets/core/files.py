@@ -1,4 +1,4 @@
-"""Atomic writes, digests and the local cache of remote files.
+"""Atomic writes, locks, digests and the local cache of remote files.
 
 Every other room stands on this one; it imports none of them.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -114,6 +115,16 @@ def write_json(target: str | os.PathLike[str], content: Any) -> None:
     """Write `content` to `target` as indented JSON, whole or not at all."""
     with atomic_path(target) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def file_lock(path: str | os.PathLike[str], seconds_between_tries: float = 0.05) -> FileLock:
+    """Return a context manager that one process of this machine, and one thread of it, is in at a time.
+
+    Who waits does so without limit, and a signal ends the wait. A killed holder's lock is free. The file at `path`
+    stays, for whoever waits must wait for the very one that the next opens; so where the file system has no `flock`,
+    entering raises OSError instead of making do with a file that would outlive a kill.
+    """
+    return FileLock(path, poll_interval=seconds_between_tries, preserve_lock_file=True)
 
 
 def cache_root() -> Path:

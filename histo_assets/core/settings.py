@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import Discriminator, Tag
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import Settings, file_digest
 
 HASHED_BELOW = 200_000_000
@@ -44,7 +45,7 @@ def by_partition(family: str) -> Mark:
     return Mark("by partition", family)
 
 
-class UndeclaredSettingError(ValueError):
+class UndeclaredSettingError(HistoError):
     """A setting that an asset reads and does not declare: its result would look fresh after a change of it."""
 
 

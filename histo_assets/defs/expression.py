@@ -1,7 +1,5 @@
 """Room `expression`: from the expression file to log2(1+TPM) of the genes that passed."""
 
-from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import dagster as dg
@@ -12,7 +10,6 @@ from histo_assets.defs.types import Matrix, Table
 from histo_assets.studies.study import Study
 
 ROOM = "expression"
-SECONDS_BETWEEN_LINES = 5.0
 GENES_IN_THE_POST = 17_408  # of GTEx v8, over all samples of the post; to compare with
 
 
@@ -52,6 +49,7 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.expression.reading import read_expression
         from histo_assets.core.expression.releases import refuse_mixed_releases
         from histo_assets.core.figures.expression import filter_funnel, gene_filter_figure, samples_figure
+        from histo_assets.core.progress import EveryFewSeconds
 
         settings, path = study.expression, study.resolve(study.expression.file)
         refuse_mixed_releases(path, [study.cohort.manifest, study.cohort.rna_samples], settings.release)
@@ -61,8 +59,8 @@ def build(assets: StudyAssets) -> list[Any]:
         gene_filter = settings.filter
         fitted_on = training if gene_filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
         lengths = settings.gene_lengths and study.resolve(settings.gene_lengths)
-        tell = now_and_then(context.log.info)
-        table = read_expression(path, settings, list(obs.index), list(fitted_on), lengths, tell)
+        progress = EveryFewSeconds(context.log.info, at_once=True).pass_on
+        table = read_expression(path, settings, list(obs.index), list(fitted_on), lengths, progress)
         for note in table.notes:
             context.log.info(note)
         adata = table.adata
@@ -118,16 +116,3 @@ def build(assets: StudyAssets) -> list[Any]:
         return made._replace(metadata={**(made.metadata or {}), "with_legend": picture(maps, "legend of tissues")})
 
     return [expression_matrix, expression_projection]
-
-
-def now_and_then(tell: Callable[[str], None], seconds: float = SECONDS_BETWEEN_LINES) -> Callable[[str], None]:
-    """Return `tell` for a loop that would call it too often: it says the first line, then one every few seconds."""
-    due = 0.0
-
-    def say(line: str) -> None:
-        nonlocal due
-        if monotonic() >= due:
-            due = monotonic() + seconds
-            tell(line)
-
-    return say

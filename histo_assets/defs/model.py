@@ -6,11 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from histo_assets.core.errors import HistoError
 from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
-from histo_assets.storage.layout import Artefact, StorageError
+from histo_assets.storage.layout import Artefact
 from histo_assets.studies.study import Study
 
 ROOM = "model"
@@ -189,7 +190,6 @@ def _as_it_stands(storage: StorageResource, experiment: str) -> Checkpoint | Non
     A study that gains an experiment has a new version of all of them; what has not changed is
     recognised by what decided it, and not trained again.
     """
-    from histo_assets.core.networks.errors import LearningError
     from histo_assets.core.training.checkpoint import Checkpoint as Trained
 
     artefact = Artefact("trained_model", experiment)
@@ -198,7 +198,7 @@ def _as_it_stands(storage: StorageResource, experiment: str) -> Checkpoint | Non
         return None
     try:
         return Trained.read(storage.storage.fetch(artefact, pointer))
-    except (LearningError, StorageError, OSError):
+    except (HistoError, OSError):
         return None
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import atomic_path, settings_digest, write_json
+from histo_assets.core.progress import Progress, silent
 from histo_assets.demo.plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
@@ -39,9 +41,7 @@ def is_written(settings: SyntheticSettings, folder: Path) -> bool:
         return False
 
 
-def write_cohort(
-    settings: SyntheticSettings, folder: Path, progress: Callable[[str], None] | None = None, workers: int = 2
-) -> Path:
+def write_cohort(settings: SyntheticSettings, folder: Path, progress: Progress = silent, workers: int = 2) -> Path:
     """Write the cohort of `settings` below `folder` and return the folder.
 
     The files depend on the settings alone, not on `workers`. Slides of another cohort in the folder
@@ -62,7 +62,6 @@ def write_cohort(
     from histo_assets.demo.truth import write_tables
 
     folder = Path(folder)
-    say = progress or (lambda message: None)
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / STAMP, {"digest": "unfinished"})
@@ -76,7 +75,7 @@ def write_cohort(
     for done, rows in enumerate(_written_slides(tasks, folder / "slides", workers), start=1):
         dirt += rows
         if done % 10 == 0 or done == len(tasks):
-            say(f"{done} of {len(tasks)} slides written")
+            progress(f"{done} of {len(tasks)} slides written")
     write_tables(settings, plan, dirt, folder)
     write_json(
         folder / STAMP,
@@ -87,11 +86,11 @@ def write_cohort(
             "samples": _sample_count(plan),
         },
     )
-    say(f"the cohort is complete in {folder}")
+    progress(f"the cohort is complete in {folder}")
     return folder
 
 
-class CohortFolderError(ValueError):
+class CohortFolderError(HistoError):
     """A folder that must not be written over: the message names it and the way out."""
 
 

@@ -7,7 +7,6 @@ small file that is written last. So whatever is killed, and whenever, the last g
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -24,7 +23,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
-from histo_assets.core.files import atomic_path, cache_root, is_remote, is_safe_id, settings_digest
+from histo_assets.core.errors import HistoError
+from histo_assets.core.files import atomic_path, cache_root, file_lock, is_remote, is_safe_id, settings_digest
 
 POINTER = "current.json"
 UNPARTITIONED = "all"
@@ -36,11 +36,11 @@ _VERSION = re.compile(r"\.?(\d{8}T\d{12})Z-[0-9a-f]{8}")
 _REMEMBERED = 20
 
 
-class StorageError(ValueError):
+class StorageError(HistoError):
     """An artefact that cannot be written or read: the message names it and the way out."""
 
 
-class UnreachableStorageError(ValueError):
+class UnreachableStorageError(HistoError):
     """A storage that does not answer. That says nothing of what it holds, so it is no kind of `StorageError`."""
 
 
@@ -331,8 +331,7 @@ class StudyStorage:
         if self.remote:
             yield
             return
-        with open(Path(self.root.path) / _LOCK, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(Path(self.root.path) / _LOCK):
             yield
 
     def sizes(self, artefact: Artefact, version: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
 from histo_assets.core.embedding.settings import EmbeddingSettings
+from histo_assets.core.errors import HistoError
 from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.files import Settings
 from histo_assets.core.prediction.settings import PredictionSettings
@@ -29,7 +30,7 @@ from histo_assets.demo.settings import SyntheticSettings
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-class StudyError(ValueError):
+class StudyError(HistoError):
     """A study that cannot be used: the message names the file, the key and what is allowed."""
 
 

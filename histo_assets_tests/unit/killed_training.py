@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from histo_assets.core import progress
 from histo_assets.core.training import loop
 from histo_assets.core.training.checkpoint import Checkpoint
 from histo_assets.core.training.settings import ExperimentSettings
@@ -41,7 +42,7 @@ def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_se
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        loop.SAVE_SECONDS, loop.TELL_SECONDS = save_seconds, 0.0
+        loop.SAVE_SECONDS, progress.SECONDS = save_seconds, 0.0
         trained(folder, resume, lambda line: os.write(writing, line.encode() + b"\n") and None)
         os._exit(0)
     os.close(writing)

@@ -108,6 +108,11 @@ def test_a_table_goes_by_the_studys_own_names_and_keeps_further_columns(tmp_path
     assert manifest["age"].dtype == float
 
 
+def test_a_table_may_be_separated_by_semicolons_and_begin_with_a_byte_order_mark(tmp_path):
+    settings, path = own(tmp_path, "\ufeffslide;donor;label\na;P1;colon, left\n")
+    assert read_manifest(settings, path)["tissue_name"].tolist() == ["colon, left"]
+
+
 def test_a_table_may_be_parquet(tmp_path):
     path = str(tmp_path / "c.parquet")
     pl.DataFrame({"slide": [1, 2], "donor": ["a", "b"], "label": ["x", "y"], "stage": [1, None]}).write_parquet(path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +193,37 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names(tmp_path: Pat
     with serving({"/a.svs": CONTENT}, *busy) as server:
         fetch(server.address, tmp_path, wait=waited.append)
     assert waited[0] == 7
-    assert 0.5 <= waited[1] / 2 <= 1
-    assert 0.5 <= waited[2] / 4 <= 1
+    assert 2 <= waited[1] <= 3
+    assert 4 <= waited[2] <= 5
     assert waited[3] == 60
+
+
+def test_the_time_that_a_busy_server_names_may_be_a_date(tmp_path: Path) -> None:
+    def at(seconds: float) -> str:
+        return formatdate(time.time() + seconds, usegmt=True)
+
+    waited: list[float] = []
+    named = [at(30), at(-30), at(1e5), "soon", "Fri, 31 Dec 99999 23:59:59 GMT"]
+    busy = [refusing(503, Retry_After=when) for when in named]
+    with serving({"/a.svs": CONTENT}, *busy) as server:
+        fetch(server.address, tmp_path, wait=waited.append, attempts=10)
+    assert 25 < waited[0] <= 30
+    assert waited[1] == 0
+    assert waited[2] == 60
+    # What cannot be understood counts as not said.
+    assert 8 <= waited[3] <= 9
+    assert 16 <= waited[4] <= 17
+
+
+def test_pauses_grow_to_a_minute_and_begin_anew_after_bytes_have_arrived(tmp_path: Path) -> None:
+    waited: list[float] = []
+    with serving({"/a.svs": CONTENT}, *[dropping(0)] * 9, dropping(10), dropping(0)) as server:
+        fetch(server.address, tmp_path, wait=waited.append, attempts=20)
+    assert waited[0] == 0.5
+    assert all(2**n <= seconds <= 2**n + 1 for n, seconds in enumerate(waited[1:6], start=1))
+    assert waited[6:9] == [60, 60, 60]
+    assert waited[9] == 0.5
+    assert 2 <= waited[10] <= 3
 
 
 def test_a_server_that_stalls_is_asked_again(tmp_path: Path) -> None:
@@ -262,3 +291,42 @@ def test_two_that_want_the_same_file_share_one_transfer(tmp_path: Path) -> None:
             thread.join()
         assert len(server.asked) == 1
     assert (tmp_path / "a.svs").read_bytes() == CONTENT
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from histo_assets.core.download.http import RemoteFile, fetch_file
+from histo_assets.interrupts import ended_by_signals
+with ended_by_signals():
+    print("begun", flush=True)
+    fetch_file(RemoteFile(sys.argv[1], "a.svs"), Path(sys.argv[2]))
+"""
+
+
+def test_who_waits_for_another_transfer_ends_on_a_signal_and_a_killed_one_keeps_nobody_waiting(tmp_path: Path) -> None:
+    def begun(address: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", WAITING, f"{address}/a.svs", str(tmp_path / "a.svs")]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        return process
+
+    with serving({"/a.svs": CONTENT}, stalling(60)) as server:
+        holding = begun(server.address)
+        until = time.monotonic() + 30
+        while not server.asked and time.monotonic() < until:
+            time.sleep(0.01)
+        (lock,) = (tmp_path / "cache" / "locks").iterdir()
+        file = lock.stat().st_ino
+        for number in (signal.SIGINT, signal.SIGTERM):
+            waiting = begun(server.address)
+            time.sleep(1)
+            assert waiting.poll() is None
+            waiting.send_signal(number)
+            assert waiting.wait(5) == 128 + number
+            waiting.communicate()
+        assert len(server.asked) == 1
+        holding.kill()
+        holding.communicate()
+        assert fetch(server.address, tmp_path).path.read_bytes() == CONTENT
+    assert lock.stat().st_ino == file

@@ -79,6 +79,22 @@ def test_a_listing_s_sizes_and_digests_are_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "slide,url\na,http://x/a;b\n"),
+        ("l.tsv", "slide\turl\na\thttp://x/a;b\n"),
+        ("l.txt", "slide\turl, whole\turl\na\t-\thttp://x/a;b\n"),
+        ("l.csv", "slide\turl\na\thttp://x/a;b\n"),
+        ("l.csv", '\ufeffslide;url\na;"http://x/a;b"\n'),
+    ],
+)
+def test_a_listing_is_separated_by_commas_tabs_or_semicolons(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    source = SlideSource(SourceSettings(kind="url", listing=str(tmp_path / name)))
+    assert source.find({"slide": "a"}).files[0].url == "http://x/a;b"
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("name,url\na,b\n", "has no column 'slide'; it has name, url"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from histo_assets.core import progress
 from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
-from histo_assets.core.networks.forward import every_few_seconds
 from histo_assets.core.networks.pixels import TilePixels, scaled
 from histo_assets_tests.unit.training_cohort import tile_index
 
@@ -69,11 +71,13 @@ def test_a_network_of_another_backbone_is_refused(network) -> None:
         embed_tiles(network, index, reader, EXACT, 48, "resnet50")
 
 
-def test_progress_tells_tiles_speed_and_time_left() -> None:
+def test_progress_tells_tiles_speed_and_time_left(network, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    index, reader = tile_index()
     lines: list[str] = []
-    told = every_few_seconds(lines.append, 100, seconds=0.0)
-    told(40)
-    assert lines[0].startswith("40 of 100 tiles, ") and lines[0].endswith(" left")
+    embed_tiles(network, index[:10], reader, EXACT.model_copy(update={"batch_size": 4}), 48, LITE, lines.append)
+    assert [line.split(" tiles, ")[0] for line in lines] == ["4 of 10", "8 of 10", "10 of 10"]
+    assert all(re.fullmatch(r".* tiles, \d+ tiles/s, \d+:\d\d left", line) for line in lines)
 
 
 @settings(max_examples=25, deadline=None)

@@ -89,12 +89,22 @@ def test_a_table_with_an_unnamed_first_column_is_understood(tmp_path):
     assert table.adata.to_df().to_dict("list") == {"A": [0, 2], "B": [1, 3]}
 
 
+@pytest.mark.parametrize("samples_in", ["columns", "rows"])
+@pytest.mark.parametrize(("name", "separator"), [("x.csv", "\t"), ("x.tsv", ","), ("x.csv", ";"), ("x.txt", ";")])
+def test_a_table_is_separated_as_its_first_line_says_whatever_its_name_promises(tmp_path, name, separator, samples_in):
+    rows = {"columns": ["gene_id s1 s2", "A 0 3", "B 1 7"], "rows": ["sample A B", "s1 0 1", "s2 3 7"]}[samples_in]
+    text = "\n".join(rows).replace(" ", separator)
+    (tmp_path / name).write_text(f"\ufeff{text}\n")
+    table = read(tmp_path / name, units="log2_counts", samples_in=samples_in)
+    assert table.adata.to_df().to_dict("list") == {"A": [0, 2], "B": [1, 3]}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "samples_in", "words"),
     [
         ("x.csv", "gene_id,s1,s1\ng1,1,2\n", "columns", "sample column 's1' occurs 2 times"),
         ("x.csv", "gene_id,s1\ng1,1\ng2,x\n", "columns", "line 3, gene g2, sample s1: 'x' is no number"),
-        ("x.csv", "gene_id\ts1\ng1\t1\n", "columns", "has no columns of samples; is it separated by ','"),
+        ("x.csv", "gene_id\ng1\n", "columns", "has no columns of samples; separate columns by commas, tabs or semi"),
         ("x.csv", "", "columns", "is empty"),
         ("x.csv", "sample,g1\ns1,1\ns2,x\n", "rows", "row of s2, gene g1: 'x' is no number"),
         ("x.csv", "sample,g1\ns1,1\ns2,-2\n", "rows", "gene g1, sample s2: -2 is negative"),

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from histo_assets.core import progress
 from histo_assets.core.cohort.settings import SplitSettings
 from histo_assets.core.evaluation.classification import evaluate_tiles
 from histo_assets.core.files import file_digest
@@ -62,7 +63,7 @@ def killed(monkeypatch):
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(loop, "SAVE_SECONDS", 0.0)
-            patch.setattr(loop, "TELL_SECONDS", 0.0)
+            patch.setattr(progress, "SECONDS", 0.0)
             trained(folder, chosen, resume, told)
         assert not (folder / "checkpoint.json").exists()
         return lines

@@ -11,15 +11,17 @@ import polars as pl
 from upath import UPath
 
 from histo_assets.core.cohort.errors import CohortError
+from histo_assets.core.delimited import read_header
 
 
 def read_table(path: str, text: Collection[str] = ()) -> pd.DataFrame:
-    """Return a CSV, TSV or parquet file as a table of plain strings, ints and floats.
+    """Return a text table or a parquet file as a table of plain strings, ints and floats.
 
     Parameters
     ----------
     path
-        Local path or URL. Parquet goes by its suffix, the separator of other files by their first line.
+        Local path or URL. Parquet goes by its suffix, the separator of other files (tab, comma, semicolon) by their
+        first line.
     text
         Columns that are read as strings however they look ('007' stays '007'); others are numbers where every
         value is one. A missing string is ''.
@@ -56,25 +58,23 @@ def _delimited(content: bytes, path: str, text: Collection[str]) -> pl.DataFrame
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise CohortError(f"{path}, line {line} is not UTF-8; save the table as UTF-8 text") from None
-    header = content.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode()
-    separator = "\t" if header.count("\t") >= max(header.count(","), 1) else ","
+    header = read_header(io.BytesIO(content))
     # GTEx's own TSV files do not quote, and their notes hold single quotation marks.
-    quote = None if separator == "\t" and '"' not in header else '"'
-    columns = next(csv.reader([header.rstrip("\r")], delimiter=separator))
-    names = [name.strip() for name in columns]
+    quote = None if header.separator == "\t" and '"' not in header.line else '"'
+    names = [name.strip() for name in header.columns]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise CohortError(f"{path}: the column {repeated[0]!r} stands twice in the first line; rename one")
     try:
         return pl.read_csv(
             content,
-            separator=separator,
+            separator=header.separator,
             quote_char=quote,
-            schema_overrides={column: pl.String for column in columns if column.strip() in text},
+            schema_overrides={column: pl.String for column in header.columns if column.strip() in text},
             infer_schema_length=None,
         )
     except pl.exceptions.PolarsError as error:
-        reason = _ragged(content, separator, quote) or f"it is not a readable table: {_first_line(error)}"
+        reason = _ragged(content, header.separator, quote) or f"it is not a readable table: {_first_line(error)}"
         raise CohortError(f"{path}: {reason}") from None
 
 

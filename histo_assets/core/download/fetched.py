@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from histo_assets.core.download.http import RemoteFile, fetch_file
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.download.sources import RemoteSlide
 from histo_assets.core.files import write_json
+from histo_assets.core.progress import ByteProgress, EveryFewSeconds, Progress, minutes, silent
 
 _SUFFIX = ".fetched.json"
 
@@ -54,12 +56,10 @@ class FetchedSlide:
         return path.exists() and _size_and_stamp(path) == (self.bytes, self.stamp)
 
 
-def fetch_slide(
-    remote: RemoteSlide, folder: Path, source: SourceSettings, progress: Callable[[str], None] | None = None
-) -> FetchedSlide:
+def fetch_slide(remote: RemoteSlide, folder: Path, source: SourceSettings, progress: Progress = silent) -> FetchedSlide:
     """Return the record of a slide, after fetching it into `folder`; one that is there already is not fetched again.
 
-    `progress` is told a sentence every few seconds.
+    `progress` is called with a line every few seconds.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def fetch_slide(
         raise DownloadError(
             f"{target} was not fetched from {remote.files[0].url}; take it away or keep it and fetch none"
         )
-    telling = _Telling(remote, progress) if progress else None
-    files = _fetched_folder(remote, target, source, telling) if remote.is_folder else None
+    of_slide = _SlideProgress(remote, progress)
+    files = _fetched_folder(remote, target, source, of_slide) if remote.is_folder else None
     if files is None:
         (file,) = remote.files
         arrived = fetch_file(
@@ -83,7 +83,7 @@ def fetch_slide(
             target,
             attempts=source.attempts,
             timeout_seconds=source.timeout_seconds,
-            progress=telling.one(0) if telling else None,
+            progress=of_slide.file_after(0),
         )
         files = (replace(file, bytes=arrived.bytes, sha256=arrived.sha256),)
     size, stamp = _size_and_stamp(target)
@@ -168,7 +168,7 @@ def drop_over_budget(
 
 
 def _fetched_folder(
-    remote: RemoteSlide, target: Path, source: SourceSettings, telling: _Telling | None
+    remote: RemoteSlide, target: Path, source: SourceSettings, of_slide: _SlideProgress
 ) -> tuple[RemoteFile, ...]:
     """Return the files of a folder that appears whole; after a kill those that had arrived are not fetched again."""
     building = target.with_name(f".{target.name}.arriving")
@@ -181,7 +181,7 @@ def _fetched_folder(
                 path,
                 attempts=source.attempts,
                 timeout_seconds=source.timeout_seconds,
-                progress=telling.one(done) if telling else None,
+                progress=of_slide.file_after(done),
             )
             if not _is_whole(path, file)
             else None
@@ -212,31 +212,25 @@ def _size_and_stamp(path: Path) -> tuple[int, int]:
     return sum(part.stat().st_size for part in parts), max((part.stat().st_mtime_ns for part in parts), default=0)
 
 
-class _Telling:
-    """Says every few seconds how far a slide has come."""
+class _SlideProgress:
+    """How far a slide has come, every few seconds."""
 
-    def __init__(self, remote: RemoteSlide, say: Callable[[str], None], every: float = 5.0) -> None:
-        self._remote, self._say, self._every = remote, say, every
-        self._begun = self._told = time.monotonic()
+    def __init__(self, remote: RemoteSlide, progress: Progress) -> None:
+        self._remote, self._say = remote, EveryFewSeconds(progress)
         self._first: int | None = None
 
-    def one(self, before: int) -> Callable[[int, int | None], None]:
+    def file_after(self, before: int) -> ByteProgress:
         """Return the progress of one file that comes after `before` bytes of others."""
 
-        def told(here: int, length: int | None) -> None:
+        def progress(here: int, length: int | None) -> None:
             total = self._remote.bytes or (length if len(self._remote.files) == 1 else None)
-            self._tell(before + here, total)
+            self._first = before + here if self._first is None else self._first
+            self._say(partial(self._line, before + here, total, self._first))
 
-        return told
+        return progress
 
-    def _tell(self, here: int, total: int | None) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = here
-        if now - self._told < self._every:
-            return
-        self._told = now
-        speed = (here - self._first) / (now - self._begun)
+    def _line(self, here: int, total: int | None, first: int, seconds: float) -> str:
+        speed = (here - first) / seconds
         of = "" if total is None else f" of {total / 1e6:,.0f}"
-        left = "" if total is None or speed <= 0 else f", {(total - here) / speed:,.0f} s left"
-        self._say(f"{self._remote.slide}: {here / 1e6:,.0f}{of} MB fetched, {speed / 1e6:.1f} MB/s{left}")
+        left = "" if total is None or speed <= 0 else f", {minutes((total - here) / speed)} left"
+        return f"{self._remote.slide}: {here / 1e6:,.0f}{of} MB fetched, {speed / 1e6:.1f} MB/s{left}"

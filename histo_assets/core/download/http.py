@@ -7,12 +7,10 @@ content it is a part, so that a later process goes on where a killed one stopped
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import html
 import json
 import os
-import random
 import re
 import shutil
 import time
@@ -23,16 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_assets.core.download.errors import DownloadError
-from histo_assets.core.files import cache_root, file_digest
+from histo_assets.core.files import cache_root, file_digest, file_lock
+from histo_assets.core.progress import ByteProgress
 
 if TYPE_CHECKING:
     import requests
+    from urllib3.util.retry import Retry
 
-Progress = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 18
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_LONGEST_WAIT = 60.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between attempts
+_BETWEEN_TRIES = 0.5  # seconds; who waits for another's transfer may wait for hours, and the cache may be a network's
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
 
 
@@ -70,7 +70,7 @@ def fetch_file(
     *,
     attempts: int = 5,
     timeout_seconds: float = 60,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
     refuse_html: bool = True,
     wait: Callable[[float], None] = time.sleep,
 ) -> Fetched:
@@ -86,7 +86,7 @@ def fetch_file(
     attempts
         How often in a row the transfer may fail without a byte arriving.
     progress
-        Told the bytes that are here and all bytes (None where the server does not say).
+        Called with the bytes that are here and all bytes (None where the server does not say).
     refuse_html
         Whether a page in the file's place is an error.
     wait
@@ -119,29 +119,42 @@ def _transfer(
     part: _Part,
     attempts: int,
     timeout_seconds: float,
-    progress: Progress | None,
+    progress: ByteProgress | None,
     refuse_html: bool,
     wait: Callable[[float], None],
 ) -> None:
     """Append to the part until it is whole."""
-    failures = 0
+    fresh = retry = _retry(attempts)
     while True:
         had = part.size
         try:
-            _receive(part, timeout_seconds, progress, refuse_html)
+            _receive(part, timeout_seconds, progress, refuse_html, fresh)
             return
         except _Interrupted as error:
-            failures = 1 if part.size > had else failures + 1
-            if failures >= attempts:
+            retry = fresh if part.size > had else retry
+            if not retry.total:
                 raise DownloadError(
                     f"{part.remote.name} could not be fetched from {part.remote.url} in {attempts} attempts ({error}); "
                     "what has arrived is kept, try again later"
                 ) from None
-            pause = min(_LONGEST_WAIT, 2.0 ** (failures - 1)) * random.uniform(0.5, 1)
-            wait(pause if error.wait is None else min(_LONGEST_WAIT, error.wait))
+            retry = retry.increment(error=error)
+            # urllib3 would ask a second time at once, and so a server that drops every connection without a pause.
+            pause = max(_SHORTEST_WAIT, retry.get_backoff_time())
+            wait(pause if error.wait is None else error.wait)
 
 
-def _receive(part: _Part, timeout_seconds: float, progress: Progress | None, refuse_html: bool) -> None:
+def _retry(attempts: int) -> Retry:
+    """Return which answers are asked for again, how often in a row, and after how long."""
+    from urllib3.util.retry import Retry
+
+    return Retry(
+        attempts - 1, status_forcelist=_TRANSIENT, backoff_factor=1, backoff_jitter=1, backoff_max=_LONGEST_WAIT
+    )
+
+
+def _receive(
+    part: _Part, timeout_seconds: float, progress: ByteProgress | None, refuse_html: bool, retry: Retry
+) -> None:
     """Ask for what is missing and append what comes."""
     import requests
     import urllib3
@@ -150,7 +163,7 @@ def _receive(part: _Part, timeout_seconds: float, progress: Progress | None, ref
         with requests.get(
             part.remote.url, headers=part.request_headers(), stream=True, timeout=timeout_seconds
         ) as answer:
-            start = _start_of(answer, part)
+            start = _start_of(answer, part, retry)
             if start is None:
                 return
             # What has come so far, not whole chunks: nothing that arrived before a drop is lost.
@@ -166,7 +179,7 @@ def _receive(part: _Part, timeout_seconds: float, progress: Progress | None, ref
         raise _Interrupted(f"the connection ended after {part.size:,} of {part.length:,} bytes")
 
 
-def _start_of(answer: requests.Response, part: _Part) -> int | None:
+def _start_of(answer: requests.Response, part: _Part, retry: Retry) -> int | None:
     """Return at which byte the answer's body begins; None where nothing is missing."""
     status = answer.status_code
     if status == 200:
@@ -182,8 +195,8 @@ def _start_of(answer: requests.Response, part: _Part) -> int | None:
             return None
         part.discard()
         raise _Interrupted("the server has less than had arrived")
-    if status in _TRANSIENT:
-        raise _Interrupted(f"the server answered {status}", _retry_after(answer))
+    if retry.is_retry("GET", status, "Retry-After" in answer.headers):
+        raise _Interrupted(f"the server answered {status}", _retry_after(answer, retry))
     raise DownloadError(
         f"{part.remote.name}: the server answered {status} {answer.reason} to {part.remote.url}; "
         "correct the address or ask for access"
@@ -248,7 +261,7 @@ class _Part:
         self._note_path.write_text(json.dumps(self._note))
         self.path.touch()
 
-    def append(self, first: bytes, rest: Iterator[bytes], progress: Progress | None) -> None:
+    def append(self, first: bytes, rest: Iterator[bytes], progress: ByteProgress | None) -> None:
         """Write the body to the end of what is there."""
         try:
             with open(self.path, "ab") as file:
@@ -307,11 +320,8 @@ class _Part:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Hold the lock on a target, so that one process of this machine at a time fetches it."""
-    locks = cache_root() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    # Never removed: a lock file that another process waits for must stay the one that the next one opens.
-    with open(locks / hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:32], "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    name = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:32]
+    with file_lock(cache_root() / "locks" / name, _BETWEEN_TRIES):
         yield
 
 
@@ -333,9 +343,14 @@ def _validator(answer: requests.Response) -> str | None:
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
-def _retry_after(answer: requests.Response) -> float | None:
-    stated = answer.headers.get("Retry-After", "")
-    return float(stated) if stated.isdigit() else None
+def _retry_after(answer: requests.Response, retry: Retry) -> float | None:
+    """Return the seconds to wait that the server asks for, by number or date; None where it asks for none."""
+    from urllib3.exceptions import InvalidHeader
+
+    try:
+        return min(_LONGEST_WAIT, retry.parse_retry_after(answer.headers.get("Retry-After", "")))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
 
 
 def _refuse_page(answer: requests.Response, body: bytes, remote: RemoteFile) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from histo_assets.core.cohort.ids import sibling_of
+from histo_assets.core.delimited import read_header
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile
 from histo_assets.core.download.settings import PLACEHOLDERS, SourceSettings
@@ -86,7 +87,7 @@ class SlideSource:
 
 
 def read_listing(path: Path) -> dict[str, dict[str, str]]:
-    """Return what a CSV or TSV says of each slide: any of url, bytes, sha256, md5.
+    """Return what a table (comma, tab or semicolon) says of each slide: any of url, bytes, sha256, md5.
 
     Raises
     ------
@@ -95,8 +96,10 @@ def read_listing(path: Path) -> dict[str, dict[str, str]]:
     """
     if not path.is_file():
         raise DownloadError(f"the listing {path} is missing; write it or take slides.source.listing out of the study")
+    with open(path, "rb") as table:
+        header = read_header(table, "\t" if path.suffix.lower() in (".tsv", ".txt") else ",")
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() in (".tsv", ".txt") else ",")
+        rows = csv.DictReader(file, delimiter=header.separator)
         if "slide" not in (rows.fieldnames or []):
             raise DownloadError(f"{path} has no column 'slide'; it has {', '.join(rows.fieldnames or []) or 'none'}")
         listed = _listed(rows, path)

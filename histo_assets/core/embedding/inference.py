@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ import polars as pl
 
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from histo_assets.core.networks.foundation import FoundationNetwork
@@ -26,7 +26,7 @@ def embed_tiles(
     settings: EmbeddingSettings,
     input_px: int,
     backbone: str,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
     *,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int = 1,
@@ -75,5 +75,5 @@ def embed_tiles(
             precision=getattr(torch, settings.precision),
             device=forward.choose_device(device),
             workers=workers,
-            told=forward.every_few_seconds(progress, index.height),
+            progress=progress,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from histo_assets.core.embedding.linear_probe import TissueProbe
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.errors import LearningError
+from histo_assets.core.progress import Progress
 from histo_assets.core.tiling.shards import TileReader, TileSet
 from histo_assets.core.training.frozen import FrozenModel
 from histo_assets.core.training.selected import SelectedModel
@@ -29,7 +30,7 @@ def tile_matrix(
     tiles: TileSet,
     settings: EmbeddingSettings,
     input_px: int,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> AnnData:
     """Return the embeddings of a tile set.
 

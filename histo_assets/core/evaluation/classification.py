@@ -7,7 +7,7 @@ probability. Baselines give the same table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 
 from histo_assets.core.networks.errors import LearningError, TileBytes
 from histo_assets.core.networks.predictions import prediction_table
+from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from histo_assets.core.networks.network import Network
@@ -38,7 +39,7 @@ def evaluate_tiles(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int = 1,
     workers: int = 0,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return what a network in evaluation mode says of each tile.
 
@@ -78,7 +79,7 @@ def evaluate_tiles(
             precision=getattr(torch, precision),
             device=chosen,
             workers=workers,
-            told=forward.every_few_seconds(progress, rows.height),
+            progress=progress,
         )
     return prediction_table(rows.select("tile", "slide", "donor", "tissue", "side"), log_probabilities, labels)
 

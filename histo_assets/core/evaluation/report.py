@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import polars as pl
@@ -17,6 +17,7 @@ from histo_assets.core.evaluation.classification import (
 from histo_assets.core.evaluation.look_alikes import merged_figures, mistaken_figures
 from histo_assets.core.networks.errors import LearningError, TileBytes
 from histo_assets.core.networks.predictions import prediction_table
+from histo_assets.core.progress import Progress
 from histo_assets.core.training.checkpoint import Checkpoint
 from histo_assets.core.training.datasets import training_rows
 from histo_assets.core.training.selected import SelectedModel
@@ -36,7 +37,7 @@ def evaluate(
     sexes: Mapping[str, str],
     bootstraps: int,
     seed: int,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> pd.DataFrame:
     """Return the figures of the selected network and of what it is held against, on every side of the split.
 
@@ -81,7 +82,7 @@ def evaluate(
             precision=torch.bfloat16,
             device=forward.choose_device(settings.device),
             workers=settings.workers,
-            told=forward.every_few_seconds(progress, rows.height),
+            progress=progress,
         )
     tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
     said = {NETWORK: [tiles, slide_predictions(tiles)]}

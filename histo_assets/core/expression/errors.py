@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from histo_assets.core.errors import HistoError
 
-class ExpressionError(ValueError):
+
+class ExpressionError(HistoError):
     """An expression file that cannot be used: the message names the file, the line, gene or sample, and the way out."""

@@ -30,12 +30,12 @@ from histo_assets.core.expression.tables import (
 from histo_assets.core.expression.units import UnitCheck, log2_expression, refuse_empty, scalable
 from histo_assets.core.expression.values import SetAside, stored_matrix
 from histo_assets.core.files import atomic_path
+from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 Floats = npt.NDArray[np.float64]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_expression(
     samples: Sequence[str] | None,
     filter_samples: Sequence[str] | None,
     gene_lengths: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> ExpressionTable:
     """Return the expression of `samples`, with the genes that pass a filter fitted on `filter_samples`.
 
@@ -128,7 +128,7 @@ def write_expression(
     filter_samples: Sequence[str] | None,
     target: Path,
     gene_lengths: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     describe: Callable[[list[str]], pd.DataFrame] | None = None,
 ) -> ExpressionReport:
     """Write the same matrix to an h5ad file, whole or not at all; it never is in memory as a whole.
@@ -165,10 +165,10 @@ def filter_expression(
     gene_lengths: str | None = None,
 ) -> ExpressionReport:
     """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
-    return _Reading(path, settings, samples, filter_samples, gene_lengths, None).report()[0]
+    return _Reading(path, settings, samples, filter_samples, gene_lengths, silent).report()[0]
 
 
-def open_expression(path: str, settings: ExpressionSettings, progress: Progress | None = None) -> ExpressionSource:
+def open_expression(path: str, settings: ExpressionSettings, progress: Progress = silent) -> ExpressionSource:
     """Return an expression file as a source of blocks, by the study's format or the file's name."""
     kind = settings.format or format_by_name(path)
     local = local_expression(path, settings, progress)
@@ -178,10 +178,8 @@ def open_expression(path: str, settings: ExpressionSettings, progress: Progress 
         return open_h5ad(local)
     if kind == "parquet":
         return open_parquet(local, settings.samples_in)
-    separator = "," if kind == "csv" else "\t"
-    return (
-        open_delimited(local, separator) if settings.samples_in == "columns" else open_samples_in_rows(local, separator)
-    )
+    opening = open_delimited if settings.samples_in == "columns" else open_samples_in_rows
+    return opening(local, "," if kind == "csv" else "\t")
 
 
 class _Reading:
@@ -197,10 +195,10 @@ class _Reading:
         samples: Sequence[str] | None,
         filter_samples: Sequence[str] | None,
         gene_lengths: str | None,
-        progress: Progress | None,
+        progress: Progress,
     ) -> None:
         self.path, self.settings, self.units = path, settings, settings.units
-        self.tell = progress or (lambda line: None)
+        self.progress = progress
         self.source = open_expression(path, settings, progress)
         self.taken, self.missing = _found(self.source, samples)
         refuse_missing_samples(settings.release, self.missing, len(self.taken) + len(self.missing), path)
@@ -225,7 +223,7 @@ class _Reading:
             collected.add(block, log2)
             if aside is not None:
                 aside.add(collected.values(log2))
-            self.tell(f"{check.genes:,} genes read")
+            self.progress(f"{check.genes:,} genes read")
         genes = collected.gene_id
         collected.refuse_repeated_genes(self.path)
         refuse_other_gencode(self.settings.release, genes, self.path)
@@ -254,7 +252,7 @@ class _Reading:
             genes += len(block.gene_id)
             if lengths is not None:
                 unknown += [block.gene_id[place] for place in np.flatnonzero(np.isnan(lengths))]
-            self.tell(f"{genes:,} genes summed")
+            self.progress(f"{genes:,} genes summed")
         notes = self.lengths.refuse_unknown(unknown, genes, self.path) if self.lengths else []
         refuse_empty(totals, self.read, self.path)
         return notes, totals

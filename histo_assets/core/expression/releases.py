@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.files import write_json
+from histo_assets.core.progress import ByteProgress, Progress
 
 BASE_URL = "https://storage.googleapis.com/adult-gtex"
 # Versions of well-known genes in GENCODE v26. Each of them has a higher one in v39.
@@ -84,7 +85,7 @@ RELEASES = {
 def fetch_release_file(
     file: ReleaseFile,
     target: Path,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: ByteProgress | None = None,
     base_url: str | None = None,
 ) -> Path:
     """Return a file of a release at `target`, fetched if it is not there.
@@ -112,15 +113,14 @@ def fetch_release_file(
     return target
 
 
-def in_words(path: str, tell: Callable[[str], None] | None) -> Callable[[int, int | None], None]:
+def in_words(path: str, progress: Progress) -> ByteProgress:
     """Return what says in a line how much of a file is here, given the bytes that are and those of the whole."""
     name = path.rsplit("/", 1)[-1]
 
-    def say(here: int, whole: int | None) -> None:
-        if tell is not None:
-            tell(f"{name}: {here / 1e6:,.0f}{f' of {whole / 1e6:,.0f}' if whole else ''} MB fetched")
+    def line(here: int, whole: int | None) -> None:
+        progress(f"{name}: {here / 1e6:,.0f}{f' of {whole / 1e6:,.0f}' if whole else ''} MB fetched")
 
-    return say
+    return line
 
 
 def release_version(release: str | None, path: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from upath import UPath
@@ -12,11 +11,10 @@ from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.releases import RELEASES, fetch_release_file, in_words
 from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.files import cache_root, local_copy
+from histo_assets.core.progress import ByteProgress, Progress, silent
 
-Progress = Callable[[str], None]
 
-
-def local_expression(path: str, settings: ExpressionSettings, progress: Progress | None = None) -> str:
+def local_expression(path: str, settings: ExpressionSettings, progress: Progress = silent) -> str:
     """Return the local path of an expression file.
 
     A file behind http(s) is fetched into the cache, resumed where it broke off; other URLs (s3 and so on) are copied
@@ -36,7 +34,7 @@ def local_expression(path: str, settings: ExpressionSettings, progress: Progress
     return path
 
 
-def _fetched(url: str, progress: Callable[[int, int | None], None]) -> Path:
+def _fetched(url: str, progress: ByteProgress) -> Path:
     """Return a file behind http(s) in the cache: the version that the server names, or the last one if it is away."""
     from histo_assets.core.download.http import RemoteFile, fetch_file
 

@@ -46,7 +46,9 @@ class ExpressionSettings(Settings):
         "None: nothing is fetched.",
     )
     format: Literal["gct", "csv", "tsv", "parquet", "h5ad"] | None = Field(
-        default=None, description="Format of the file, `gct` plain or gz; None: by its name."
+        default=None,
+        description="Format of the file, `gct` plain or gz; None: by its name. A table whose first line has no comma, or no "
+        "tab for `tsv`, is separated by what that line does have: commas, tabs or semicolons.",
     )
     units: Units = Field(
         default="tpm",

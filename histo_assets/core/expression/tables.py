@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from histo_assets.core.delimited import Header, Separator, read_header
 from histo_assets.core.expression.blocks import GeneBlock
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.text import TextSource, opened, refuse_repeated
@@ -22,8 +22,8 @@ SAMPLE_NAMES = ("sample", "sample_id", "__index_level_0__")
 _GENES_AT_ONCE = 2000
 
 
-def open_delimited(path: str, separator: str) -> TextSource:
-    """Return a CSV or TSV file with genes in rows as a source of blocks.
+def open_delimited(path: str, usual: Separator) -> TextSource:
+    """Return a text table with genes in rows as a source of blocks; `usual` is the separator that its format promises.
 
     The gene's id is the column `gene_id`, `gene` or `name`, else the first; its name is `symbol`, `gene_symbol`,
     `gene_name` or `description` if there is one. Every other column is a sample.
@@ -33,19 +33,20 @@ def open_delimited(path: str, separator: str) -> TextSource:
     ExpressionError
         The file has no samples, or a sample has two columns.
     """
-    columns = _header(path, separator)
+    header = _header(path, usual)
+    columns = [column.strip() for column in header.columns]
     gene = _place(columns, GENE_NAMES) or 0
     symbol = _place(columns, SYMBOL_NAMES)
     symbol = None if symbol == gene else symbol
     samples = [column for i, column in enumerate(columns) if i not in (gene, symbol)]
     if not samples:
-        raise ExpressionError(f"{path} has no columns of samples; is it separated by {separator!r}?")
+        raise ExpressionError(f"{path} has no columns of samples; separate columns by commas, tabs or semicolons")
     refuse_repeated(samples, "sample column", path)
-    return TextSource(path, columns, samples, gene, symbol, header_lines=1, separator=separator)
+    return TextSource(path, columns, samples, gene, symbol, header_lines=1, separator=header.separator)
 
 
-def open_samples_in_rows(path: str, separator: str) -> MatrixSource:
-    """Return a CSV or TSV file with one sample a row, which is read whole.
+def open_samples_in_rows(path: str, usual: Separator) -> MatrixSource:
+    """Return a text table with one sample a row, which is read whole; `usual` is as for `open_delimited`.
 
     The sample is the column `sample` or `sample_id`, else the first; every other column is a gene.
 
@@ -54,17 +55,18 @@ def open_samples_in_rows(path: str, separator: str) -> MatrixSource:
     ExpressionError
         The file is no table, a gene or sample occurs twice, or a value is no number.
     """
-    columns = _header(path, separator)
+    header = _header(path, usual)
+    columns = [column.strip() for column in header.columns]
     refuse_repeated([column or "(first)" for column in columns], "gene column", path)
     key = _place(columns, SAMPLE_NAMES) or 0
     with opened(path) as stream:
         content = stream.read()
     try:
         frame = pl.read_csv(
-            content, separator=separator, schema_overrides={columns[key]: pl.String}, new_columns=columns
+            content, separator=header.separator, schema_overrides={columns[key]: pl.String}, new_columns=columns
         )
     except pl.exceptions.PolarsError:
-        frame = _all_text(content, separator, columns, path)
+        frame = _all_text(content, header.separator, columns, path)
     return _by_sample(frame, columns[key], path)
 
 
@@ -164,12 +166,12 @@ def refuse_impossible(block: GeneBlock, samples: Sequence[str], signed: bool, pa
         )
 
 
-def _header(path: str, separator: str) -> list[str]:
+def _header(path: str, usual: Separator) -> Header:
     with opened(path) as stream:
-        line = stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    if not line:
+        header = read_header(stream, usual)
+    if not header.line:
         raise ExpressionError(f"{path} is empty; put the table there")
-    return [column.strip() for column in next(csv.reader([line], delimiter=separator))]
+    return header
 
 
 def _place(columns: Sequence[str], names: Sequence[str]) -> int | None:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from histo_assets.core.errors import HistoError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -32,7 +34,7 @@ BESIDE_TITLE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.
 _KEPT = ("#ffffff", INK, "#7d838b", ALARM)
 
 
-class FigureError(ValueError):
+class FigureError(HistoError):
     """A figure that cannot be made into what was asked."""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from histo_assets.core.errors import HistoError
+
 if TYPE_CHECKING:
     import polars as pl
 
 
-class LearningError(ValueError):
+class LearningError(HistoError):
     """Weights, tiles or a training run that cannot be used: the message says which, and the way out."""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from histo_assets.core.networks.errors import LearningError, TileBytes
 from histo_assets.core.networks.foundation import FoundationNetwork
 from histo_assets.core.networks.network import Network
 from histo_assets.core.networks.pixels import Batch, TilePixels, batch_plan, in_order, plain
+from histo_assets.core.progress import EveryFewSeconds, Progress, minutes, silent
 
 Matrix = npt.NDArray[np.float32]
 
@@ -97,22 +98,6 @@ def _fold(module: nn.Module) -> None:
         _fold(child)
 
 
-def every_few_seconds(progress: Callable[[str], None], tiles: int, seconds: float = 5.0) -> Callable[[int], None]:
-    """Return a function that is told the number of tiles done and passes on a line now and then."""
-    started = told_at = time.monotonic()
-
-    def told(done: int) -> None:
-        nonlocal told_at
-        now = time.monotonic()
-        if now - told_at >= seconds:
-            told_at = now
-            speed = done / (now - started)
-            left = int((tiles - done) / speed)
-            progress(f"{done} of {tiles} tiles, {speed:.0f} tiles/s, {left // 60}:{left % 60:02d} left")
-
-    return told
-
-
 def as_tensor(batch: Batch, device: torch.device) -> Tensor:
     """Return a batch as a channels-last tensor (n, 3, h, w) float32 on `device`.
 
@@ -139,7 +124,7 @@ def network_outputs(
     precision: torch.dtype,
     device: torch.device,
     workers: int = 0,
-    told: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> tuple[Matrix, Matrix]:
     """Return what a network in evaluation mode says of tiles.
 
@@ -149,8 +134,8 @@ def network_outputs(
         Columns tile, tissue, shard, offset, length.
     input_px
         Side of what the network sees of a tile, in pixels.
-    told
-        Called after each batch with the number of tiles done.
+    progress
+        Called every few seconds with tiles done, speed and time left.
 
     Returns
     -------
@@ -170,6 +155,7 @@ def network_outputs(
     plan = batch_plan(np.arange(rows.height), batch_size)
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
     log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
+    say = EveryFewSeconds(progress)
     made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, workers)
     for positions, batch in zip(plan, made, strict=True):
         with torch.inference_mode():
@@ -177,7 +163,7 @@ def network_outputs(
             logits = head.classify(embedding)
         embeddings[positions] = embedding.cpu().numpy()
         log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()
-        told(int(positions[-1]) + 1)
+        say(partial(_line, int(positions[-1]) + 1, rows.height))
     if rows.height and not embeddings.any():
         raise LearningError(
             f"{network.backbone.name} gives nothing but zeros at input_px {input_px}, which is too small for it; "
@@ -189,3 +175,8 @@ def network_outputs(
             f"nothing apart, name others, or `embedding.precision: float32`"
         )
     return embeddings, log_probabilities
+
+
+def _line(done: int, tiles: int, seconds: float) -> str:
+    speed = done / seconds
+    return f"{done} of {tiles} tiles, {speed:.0f} tiles/s, {minutes((tiles - done) / speed)} left"

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from histo_assets.core.errors import HistoError
+
 MISSING = "(missing)"
 FEW_VALUES = 10
 """Whole numbers with at most this many values, each seen on several donors, are codes and not amounts."""
 
 
-class PredictionError(ValueError):
+class PredictionError(HistoError):
     """Input that genes cannot be predicted from: the message names the donor, column or size at fault."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ from histo_assets.core.prediction.scoring import (
     tissue_figures,
 )
 from histo_assets.core.prediction.settings import PredictionSettings
+from histo_assets.core.progress import Progress, silent
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str], None]
 _ARRAYS = ("predictions", "baseline", "adjusted_baseline", "known")
 
 
@@ -117,7 +117,7 @@ def cross_validate(
     covariates: pd.DataFrame | None,
     regressor: RegressorSettings,
     settings: PredictionSettings,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
     *,
     genes: Sequence[str] | None = None,
     workers: int = 1,
@@ -184,7 +184,7 @@ def out_of_fold_predictions(
     samples = replace(samples, X=np.asarray(X))
     with regressor.learning() as image:
         frames, whole = fold_frames(samples, image), whole_frame(samples, image)
-        return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), lambda _: None)[0].predictions
+        return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), silent)[0].predictions
 
 
 def _predicted(

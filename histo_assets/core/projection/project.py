@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.projection.settings import ProjectionSettings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PICTURE_MINIMUM = 5
 """With fewer rows than this UMAP and t-SNE mean nothing: the first two components stand in."""
 
 
-class ProjectionError(ValueError):
+class ProjectionError(HistoError):
     """A matrix that cannot be projected: the message names the row or the size that is at fault."""
 
 

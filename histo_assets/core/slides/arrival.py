@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from histo_assets.core.download.fetched import (
     write_record,
 )
 from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.progress import Progress, silent
 from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
@@ -40,7 +41,7 @@ def arrived_slides(
     folder: str,
     settings: SlideSettings,
     known: Collection[str] = (),
-    progress: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, bytes]]:
     """Return `inspect_slides`' table of the selected slides, and small JPEGs of dropped ones by slide.
 
@@ -87,7 +88,7 @@ class _Arrivals:
         settings: SlideSettings,
         source: SlideSource,
         known: Collection[str],
-        progress: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self.thumbnails: dict[str, bytes] = {}
         self._folder, self._settings, self._source = folder, settings, source

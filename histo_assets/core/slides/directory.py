@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from histo_assets.core.errors import HistoError
+
 JPEG = 7
 TIFF_SUFFIXES = (".svs", ".tif", ".tiff")
 _MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
-class SlideError(ValueError):
+class SlideError(HistoError):
     """A slide that cannot be used: the message names the file and the way out."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from histo_assets.core.progress import Progress
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
@@ -47,7 +47,7 @@ def tile_slide(
     settings: TilingSettings,
     slide_settings: SlideSettings,
     tissue: str,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> SingleSlide:
     """Return the tiles of one slide, written into `out`: index, funnel, pictures of the slide, and a shard.
 

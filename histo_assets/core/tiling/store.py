@@ -17,10 +17,11 @@ from pathlib import Path
 
 from upath import UPath
 
+from histo_assets.core.errors import HistoError
 from histo_assets.core.files import is_remote, local_copy, publish_file
 
 
-class TilingError(ValueError):
+class TilingError(HistoError):
     """Tiles that cannot be cut or read: the message names the slide or shard and the way out."""
 
 

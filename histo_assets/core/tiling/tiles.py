@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from histo_assets.core.files import without_folder
+from histo_assets.core.progress import Progress
 from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
 from histo_assets.core.slides.settings import SlideSettings
@@ -41,7 +42,7 @@ def tile_tissue(
     slide_settings: SlideSettings,
     tissue: str,
     workers: int,
-    progress: Callable[[str], None],
+    progress: Progress,
     worker_megabytes: int = 2000,
     folder: str = "",
 ) -> TileSet:
@@ -115,7 +116,7 @@ def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
     }
 
 
-def _let_go(job: SlideJob, result: Given, progress: Callable[[str], None]) -> None:
+def _let_go(job: SlideJob, result: Given, progress: Progress) -> None:
     """Drop what the budget does not hold, once a slide has its tiles."""
     if isinstance(result, SlideCut) and (dropped := let_go(job)):
         progress(f"dropped, to keep within {job.slides.source.keep}: {', '.join(dropped)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from histo_assets.core.networks.errors import LearningError, TileBytes
 from histo_assets.core.networks.forward import threads
 from histo_assets.core.networks.pixels import Batch, Positions, TilePixels, augmented, batch_plan, in_order, plain
 from histo_assets.core.networks.predictions import prediction_table
+from histo_assets.core.progress import EveryFewSeconds, Progress, minutes
 from histo_assets.core.training.checkpoint import Checkpoint, predictions_name, save_weights, weights_name
 from histo_assets.core.training.datasets import epoch_order, training_rows
 from histo_assets.core.training.kept import is_over, kept_epochs, remove_epochs
@@ -26,7 +27,7 @@ from histo_assets.core.training.memory import ran_out_of_memory, smaller_batch
 from histo_assets.core.training.monitor import Monitor, class_weights, train_sample
 from histo_assets.core.training.resume import (
     Clock,
-    Progress,
+    TrainingProgress,
     describe_environment,
     differences,
     network_digest,
@@ -38,7 +39,6 @@ from histo_assets.core.training.settings import ExperimentSettings, LearningSett
 
 REVISION = 2
 SAVE_SECONDS = 180.0
-TELL_SECONDS = 5.0
 HISTORY = (
     "epoch",
     "train_loss",
@@ -62,7 +62,7 @@ def train(
     folder: Path,
     labels: Sequence[str],
     settings: LearningSettings,
-    progress: Callable[[str], None],
+    progress: Progress,
     resume_folder: Path | None = None,
     earlier: Checkpoint | None = None,
 ) -> Checkpoint:
@@ -137,9 +137,10 @@ class _Run:
         reader: TileBytes,
         labels: tuple[str, ...],
         settings: LearningSettings,
-        told: Callable[[str], None],
+        progress: Progress,
     ) -> None:
-        self.experiment, self.name, self.labels, self.settings, self.told = experiment, name, labels, settings, told
+        self.experiment, self.name, self.labels, self.settings = experiment, name, labels, settings
+        self.progress, self._say = progress, EveryFewSeconds(progress)
         self.rows = rows
         self.plans = [
             batch_plan(epoch_order(rows, epoch), settings.batch_size) for epoch in range(1, experiment.epochs + 1)
@@ -166,8 +167,8 @@ class _Run:
             "all.seed": settings.seed,
         }
         self.environment = describe_environment(self.learner.device, settings.threads, self.learner.precision)
-        self.at = Progress()
-        self._started = self._told_at = self._saved_at = time.monotonic()
+        self.at = TrainingProgress()
+        self._saved_at = time.monotonic()
         self._trained = 0
 
     def resume(self, work: Path) -> None:
@@ -176,20 +177,20 @@ class _Run:
         if state is None:
             return
         if isinstance(state, str):
-            self.told(f"{self.name}: {state}; starting from the first epoch")
+            self.progress(f"{self.name}: {state}; starting from the first epoch")
             return
         changed = differences(state.identity, self.identity)
         kept = kept_epochs(self.experiment, state.progress.history)
         gone = [epoch for epoch in kept if not (work / weights_name(epoch)).exists()]
         if changed or gone:
             why = f"was made from something else ({changed})" if changed else f"lacks the weights of epochs {gone}"
-            self.told(f"{self.name}: the unfinished state in {work} {why}; starting from the first epoch")
+            self.progress(f"{self.name}: the unfinished state in {work} {why}; starting from the first epoch")
             return
         state.restore(self.learner.network, self.learner.optimizer)
         self.at = state.progress
         moved = differences(state.environment, self.environment)
         inexact = f", no longer exactly as an unbroken run, for it began elsewhere ({moved})" if moved else ""
-        self.told(f"{self.name}: resumed at epoch {self.at.epoch}, batch {self.at.batches + 1}{inexact}")
+        self.progress(f"{self.name}: resumed at epoch {self.at.epoch}, batch {self.at.batches + 1}{inexact}")
 
     def finish(self, work: Path) -> None:
         """Train the epochs that are left, keeping weights and state in `work`."""
@@ -200,11 +201,11 @@ class _Run:
             clock = Clock(at)
             self._train_epoch(clock, work)
             self._end_epoch(clock, work)
-            self.at = Progress(epoch=at.epoch + 1, history=at.history)
+            self.at = TrainingProgress(epoch=at.epoch + 1, history=at.history)
             self._save_state(work)
             remove_epochs(work, kept_epochs(self.experiment, at.history))
         if len(self.at.history) < self.experiment.epochs:
-            self.told(f"{self.name}: stopped after epoch {len(self.at.history)}, for validation got no better")
+            self.progress(f"{self.name}: stopped after epoch {len(self.at.history)}, for validation got no better")
 
     def publish(self, work: Path, folder: Path) -> Checkpoint:
         """Return the finished checkpoint, written whole into `folder`."""
@@ -244,7 +245,7 @@ class _Run:
             at.seen += len(positions)
             self._trained += len(positions)
             clock.stamp(at)
-            self._tell()
+            self._say(self._line)
             if time.monotonic() - self._saved_at >= SAVE_SECONDS:
                 self._save_state(work)
 
@@ -294,23 +295,19 @@ class _Run:
         save_weights(self.learner.network, work / weights_name(at.epoch))
         clock.stamp(at)
         at.history.append(row | {"seconds": at.seconds, "cpu_seconds": at.cpu_seconds})
-        self.told(
+        self.progress(
             f"{self.name}: epoch {at.epoch}/{self.experiment.epochs} done in {at.seconds:.0f} s, accuracy "
             f"{row['train_eval_accuracy']:.3f} on train, {row['validation_accuracy']:.3f} on validation"
         )
 
-    def _tell(self) -> None:
-        now, at = time.monotonic(), self.at
-        if now - self._told_at < TELL_SECONDS:
-            return
-        self._told_at = now
-        speed = self._trained / (now - self._started)
+    def _line(self, seconds: float) -> str:
+        at, speed = self.at, self._trained / seconds
         plans = [self.plans[at.epoch - 1][at.batches :], *self.plans[at.epoch :]]
-        left = int(sum(len(batch) for plan in plans for batch in plan) / speed)
-        self.told(
+        left = sum(len(batch) for plan in plans for batch in plan) / speed
+        return (
             f"{self.name}: epoch {at.epoch}/{self.experiment.epochs}, batch {at.batches}/"
             f"{len(self.plans[at.epoch - 1])}, {speed:.0f} tiles/s, loss {at.loss_sum / at.seen:.3f}, "
-            f"{left // 60}:{left % 60:02d} left"
+            f"{minutes(left)} left"
         )
 
     def _save_state(self, work: Path) -> None:

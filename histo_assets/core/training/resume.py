@@ -24,7 +24,7 @@ STATE_FILE = "state.safetensors"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run stands: `batches` done of `epoch`, what they summed to, and the finished epochs' history."""
 
     epoch: int = 1
@@ -40,10 +40,10 @@ class Progress:
 class Clock:
     """Adds the time since it was made to what an epoch had taken before."""
 
-    def __init__(self, at: Progress) -> None:
+    def __init__(self, at: TrainingProgress) -> None:
         self._wall, self._cpu = time.monotonic() - at.seconds, time.process_time() - at.cpu_seconds
 
-    def stamp(self, at: Progress) -> None:
+    def stamp(self, at: TrainingProgress) -> None:
         """Write the epoch's time so far into `at`."""
         at.seconds, at.cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
 
@@ -52,7 +52,7 @@ def save_state(
     folder: Path,
     network: Network,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     identity: dict[str, Any],
     environment: dict[str, str],
 ) -> None:
@@ -71,7 +71,7 @@ class State:
     """What `save_state` wrote, as it was read again."""
 
     tensors: dict[str, Tensor]
-    progress: Progress
+    progress: TrainingProgress
     identity: dict[str, Any]
     environment: dict[str, str]
 
@@ -98,7 +98,8 @@ def read_state(folder: Path) -> State | str | None:
         with safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return State(tensors, Progress(**described["progress"]), described["identity"], described["environment"])
+        progress = TrainingProgress(**described["progress"])
+        return State(tensors, progress, described["identity"], described["environment"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         return f"the state in {path} cannot be read ({error})"
 
