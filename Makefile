@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
+# Processes of `make test`; tests that share a study share one.
+JOBS ?= 2
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HISTO_STORAGE ?= $(CURDIR)/data
@@ -42,7 +44,7 @@ check: $(VENV)/.dev ## ruff, codespell, mypy, import-linter
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## every test that needs no real data
-	$(BIN)/python -m pytest -m "not real and not faults" --durations=25
+	$(BIN)/python -m pytest -m "not real and not faults" -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 faults: $(VENV)/.dev ## kills, interrupts, full disks, lost storage, outages: what each of them costs
 	$(BIN)/python -m pytest -m faults

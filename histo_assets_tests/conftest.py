@@ -15,6 +15,24 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+STUDIES = ("demo", "tiny", "diseases")
+"""Studies that a session makes once; the one that takes longest first."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests that share a study in one process, others file by file; a study's tests come first."""
+
+    def study_of(item: pytest.Item) -> str | None:
+        fixtures = getattr(item, "fixturenames", ())
+        return next((name for name in STUDIES if name in fixtures), None)
+
+    order = {name: place for place, name in enumerate(STUDIES)}
+    items.sort(key=lambda item: order.get(study_of(item) or "", len(STUDIES)))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(study_of(item) or item.path.name))
+
+
 @dataclass(frozen=True)
 class FinishedStudy:
     """A study that the driver has materialised, with what is needed to look into it."""

@@ -103,6 +103,33 @@ class Saturation(Filter):
         return value < threshold
 '''
 
+FAMILIES = "histo_assets.core.networks.families"
+REGNET = '''
+from histo_assets.core.networks.families.family import Family
+
+
+class RegNet(Family):
+    """RegNet."""
+
+    prefix = "regnet_"
+
+    def stages(self, model):
+        return [model.stem, *model.trunk_output]
+
+    def classify(self, model, embedding):
+        return model.fc(embedding)
+'''
+USE = """
+import torch
+from histo_assets.core.networks.backbones import build_network
+from histo_assets.core.networks.network import tensor_shapes
+network = build_network("regnet_y_400mf", 3, "random")
+tiles = torch.zeros(2, 3, 64, 64)
+assert network.features(tiles).shape == (2, network.backbone.dim)
+assert torch.allclose(network(tiles), network.model(tiles))
+assert len(network.stages) == 5 and tensor_shapes(network.backbone, 3)["fc.weight"] == (3, 440)
+"""
+
 
 @pytest.fixture
 def newcomer(tiny: FinishedStudy, tmp_path: Path) -> Newcomer:
@@ -186,6 +213,27 @@ def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
     liver = loaded.load("tiles", "liver")
     assert liver.funnel["pale"].sum() > 0 and not len(liver.index)
     assert any(name.startswith("pale_") for name in liver.rejected), "pictures of what was rejected"
+
+
+def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another_line(newcomer: Newcomer) -> None:
+    newcomer.new_lines(
+        "core/networks/registry.py", ('        _torchvision("regnet_y_400mf", 440),', "        *_FOUNDATION_MODELS,")
+    )
+    refused = newcomer.run("status", "--study", "tiny")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "'regnet_y_400mf' belongs to none of the families efficientnet_*, " in refused.stderr
+    newcomer.new_file("core/networks/families/regnet.py", REGNET)
+    newcomer.new_lines(
+        "core/networks/families/registry.py",
+        (
+            "from histo_assets.core.networks.families.regnet import RegNet",
+            "from histo_assets.core.networks.families.resnet",
+        ),
+        ("    RegNet(),", ')\n"""One line a family."""'),
+    )
+    used = newcomer.python("-c", USE)
+    assert used.returncode == 0, used.stderr
+    assert newcomer.run("status", "--study", str(newcomer.study(""))).returncode == 0
 
 
 def test_a_wrong_key_is_reported_where_it_stands(newcomer: Newcomer) -> None:

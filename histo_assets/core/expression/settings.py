@@ -47,8 +47,8 @@ class ExpressionSettings(Settings):
     )
     format: Literal["gct", "csv", "tsv", "parquet", "h5ad"] | None = Field(
         default=None,
-        description="Format of the file, `gct` plain or gz; None: by its name. A table whose first line has no comma, or no "
-        "tab for `tsv`, is separated by what that line does have: commas, tabs or semicolons.",
+        description="Format of the file, `gct` plain or gz; None: by its name. A table whose first line has no comma, "
+        "or no tab for `tsv`, is separated by what that line does have: commas, tabs or semicolons.",
     )
     units: Units = Field(
         default="tpm",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from histo_assets.core.networks.errors import LearningError
+from histo_assets.core.networks.families.registry import family_of
 
 Triple = tuple[float, float, float]
 
@@ -62,6 +63,7 @@ class Backbone:
 
 
 def _torchvision(name: str, dim: int) -> Backbone:
+    family_of(name)  # a network that no family fits is refused here, not in the middle of a training run
     return Backbone(name, dim, _IMAGENET_MEAN, _IMAGENET_SD, "BSD-3-Clause", f"torchvision:{name}")
 
 
