@@ -42,9 +42,10 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         assets = StudyAssets(study)
+        made = build_rooms(assets)
         jobs, schedules, sensors = automation.build(assets, storage)
         return dg.Definitions(
-            assets=build_rooms(assets),
+            assets=made,
             jobs=jobs,
             schedules=schedules,
             sensors=sensors,

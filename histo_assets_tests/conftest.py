@@ -19,6 +19,7 @@ STUDIES = ("demo", "tiny", "diseases")
 """Studies that a session makes once; the one that takes longest first."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep tests that share a study in one process, others file by file; a study's tests come first."""
 

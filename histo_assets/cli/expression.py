@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from histo_assets.cli.environment import console, say, stop
-from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, NameRule, SamplesIn, Units
+from histo_assets.core.expression.name_rules.registry import RULES
+from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, SamplesIn, Units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +35,7 @@ def expression(
     out: OutArgument,
     samples: Annotated[str | None, typer.Option(help="A file with one sample a line, or names with commas.")] = None,
     units: Annotated[str, typer.Option(help=f"Units of the file: {', '.join(get_args(Units))}.")] = "tpm",
-    names: Annotated[str, typer.Option(help=f"Rule for names: {', '.join(get_args(NameRule))}.")] = (
-        "drop_dotted_and_repeated"
-    ),
+    names: Annotated[str, typer.Option(help=f"Rule for names: {', '.join(RULES)}.")] = ("drop_dotted_and_repeated"),
     min_max: Annotated[float, typer.Option(help="Highest log2 value that a gene must exceed.")] = 5.0,
     min_sd: Annotated[float, typer.Option(help="Standard deviation that a gene must exceed.")] = 0.5,
     samples_in: Annotated[str, typer.Option(help="Where a table has its samples: columns or rows.")] = "columns",
@@ -95,13 +94,13 @@ def _settings(
     file: str, units: str, names: str, min_max: float, min_sd: float, samples_in: str, gene_lengths: Path | None
 ) -> ExpressionSettings:
     """Return the options as settings; one that is not allowed ends the command."""
-    for option, given, kind in (
-        ("--units", units, Units),
-        ("--names", names, NameRule),
-        ("--samples-in", samples_in, SamplesIn),
+    for option, given, allowed in (
+        ("--units", units, get_args(Units)),
+        ("--names", names, tuple(RULES)),
+        ("--samples-in", samples_in, get_args(SamplesIn)),
     ):
-        if given not in get_args(kind):
-            stop(f"{option} {given} is not known; allowed are {', '.join(get_args(kind))}")
+        if given not in allowed:
+            stop(f"{option} {given} is not known; allowed are {', '.join(allowed)}")
     if gene_lengths is not None and units != "counts":
         stop(f"--gene-lengths makes TPM of counts, and --units says {units}; drop one of the two")
     if not min_sd >= 0:
@@ -135,7 +134,7 @@ def _listed(samples: str | None) -> list[str] | None:
 
 def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
     """Return what makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
-    from histo_assets.core.cohort.readers import read_rna_samples
+    from histo_assets.core.cohort.reading import read_rna_samples
 
     table = read_rna_samples(str(attributes)).set_index("sample", drop=False).rename_axis(index=None)
 

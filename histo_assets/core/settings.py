@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
 from histo_assets.core.errors import HistoError
 from histo_assets.core.files import Settings, file_digest
@@ -78,6 +78,17 @@ def one_of(*kinds: type[Settings]) -> Any:
             custom_error_message=f"kind is none of {', '.join(names)}",
         ),
     ]
+
+
+def one_of_names(known: Collection[str], what: str) -> AfterValidator:
+    """Return what refuses a name that is none of `known`, such as the names of a registry."""
+
+    def checked(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"there is no {what} of that name; there are {', '.join(known)}")
+        return name
+
+    return AfterValidator(checked)
 
 
 def recorded(settings: Settings, names: Collection[str], partition: Partition = Partition()) -> dict[str, Any]:

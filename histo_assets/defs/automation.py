@@ -57,15 +57,9 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-# What a study with a frozen backbone has not.
-NOT_WHERE_FROZEN = frozenset(
-    {"training_set", "trained_model", "experiment_comparison", "model_evaluation", "epoch_projection"}
-)
-
-
 def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list[Any]]:
     """Return jobs, schedules and sensors of one study whose results lie in `storage`."""
-    absent = NOT_WHERE_FROZEN if assets.study.learning.frozen else frozenset()
+    absent = frozenset(asset for _, every in JOBS.values() for asset in every if asset not in assets.declared)
     jobs = {name: _job(assets, name, absent) for name in JOBS if not set(JOBS[name][1]) <= absent}
     whole = _whole_study(assets, storage)
     chores = [dead_runs, history_of(assets, StudyStorage(f"{storage}/{assets.study.name}"))]

@@ -54,7 +54,7 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
     )
     def slide_manifest(study: Study) -> dg.MaterializeResult:
         """Every slide of the cohort: id, donor, tissue and the cohort's own columns, normalised and validated."""
-        from histo_assets.core.cohort.readers import read_manifest
+        from histo_assets.core.cohort.reading import read_manifest
         from histo_assets.core.figures.cohort import cohort_overview
 
         manifest = read_manifest(study.cohort, study.resolve(study.cohort.manifest))
@@ -84,7 +84,7 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
     def slide_pairs(study: Study, slide_manifest: Table) -> dg.MaterializeResult:
         """The slides that have an RNA sample of the same piece of tissue, one row a slide, in manifest order."""
         from histo_assets.core.cohort.pairing import pair_slides
-        from histo_assets.core.cohort.readers import read_rna_samples
+        from histo_assets.core.cohort.reading import read_rna_samples
         from histo_assets.core.figures.cohort import pairing_figure
 
         listed = study.cohort.rna_samples

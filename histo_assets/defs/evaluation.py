@@ -13,6 +13,11 @@ from histo_assets.studies.study import Study
 ROOM = "model"
 
 
+def serves(study: Study) -> bool:
+    """Return whether the study trains anything that is to be judged."""
+    return not study.learning.frozen
+
+
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room that judge what was trained."""
     return [*_choice(assets), _evaluation(assets)]

@@ -11,6 +11,11 @@ from histo_assets.studies.study import Study
 ROOM = "model"
 
 
+def serves(study: Study) -> bool:
+    """Return whether a frozen backbone serves the study."""
+    return study.learning.frozen is not None
+
+
 def build(assets: StudyAssets) -> list[Any]:
     """Return the asset of the room."""
 

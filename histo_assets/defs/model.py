@@ -17,6 +17,11 @@ from histo_assets.studies.study import Study
 ROOM = "model"
 
 
+def serves(study: Study) -> bool:
+    """Return whether the study trains anything."""
+    return not study.learning.frozen
+
+
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
     return _training(assets)

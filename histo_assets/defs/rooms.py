@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs import (
-    cohort,
-    embeddings,
-    evaluation,
-    expression,
-    frozen,
-    incoming,
-    integration,
-    model,
-    report,
-    slides,
-)
-from histo_assets.defs import tiles as tiling
+from histo_assets import defs
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.studies.study import Study
 
+ROOMS = ("cohort", "slides", "tiles", "expression", "model", "embeddings", "integration", "incoming", "report")
+"""The rooms in order; one that is not named here comes after them."""
+
 
 def rooms(study: Study) -> tuple[ModuleType, ...]:
-    """Return the rooms of a study in order; one that trains nothing has none that trains or judges."""
-    models = (frozen,) if study.learning.frozen else (model, evaluation)
-    return (cohort, slides, tiling, expression, *models, embeddings, integration, incoming, report)
+    """Return the modules of this folder that hold assets of a study, room by room.
+
+    Such a module names its `ROOM` and has a function `build`; one that serves only some studies says so in a
+    function `serves`.
+    """
+    found = [import_module(f"{__package__}.{module.name}") for module in iter_modules(defs.__path__)]
+    holding = [module for module in found if hasattr(module, "ROOM") and hasattr(module, "build")]
+    serving = [module for module in holding if not hasattr(module, "serves") or module.serves(study)]
+    return tuple(sorted(serving, key=_place))
+
+
+def _place(module: ModuleType) -> tuple[int, bool, str]:
+    """Return where a module comes: by its room, the module that is called as its room first, then by name."""
+    room = module.ROOM
+    name = module.__name__.rsplit(".", 1)[-1]
+    return ROOMS.index(room) if room in ROOMS else len(ROOMS), name != room, name
 
 
 def build_rooms(assets: StudyAssets) -> list[Any]:

@@ -53,7 +53,7 @@ def plan_study(study: Study) -> StudyPlan:
     import pandas as pd
 
     from histo_assets.core.cohort.pairing import pair_slides
-    from histo_assets.core.cohort.readers import read_manifest, read_rna_samples
+    from histo_assets.core.cohort.reading import read_manifest, read_rna_samples
     from histo_assets.core.cohort.selection import select_slides
     from histo_assets.core.cohort.splits import split_donors, split_regime
 

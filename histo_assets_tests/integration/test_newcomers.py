@@ -130,6 +130,69 @@ assert torch.allclose(network(tiles), network.model(tiles))
 assert len(network.stages) == 5 and tensor_shapes(network.backbone, 3)["fc.weight"] == (3, 440)
 """
 
+LEDGER = '''
+from histo_assets.core.cohort.readers.reader import Reader
+
+
+class Ledger(Reader):
+    """A laboratory's ledger: one column, `donor/label/slide`."""
+
+    name = "ledger"
+    description = "a laboratory's ledger"
+
+    def read(self, path, settings):
+        import pandas as pd
+
+        from histo_assets.core.cohort.reading import ordered, with_tissue
+
+        entries = pd.read_csv(path)["entry"].str.split("/", expand=True)
+        return ordered(with_tissue(entries.set_axis(["donor", "tissue_name", "slide"], axis=1), path))
+'''
+NO_ORFS = '''
+from histo_assets.core.expression.name_rules.rule import NameRule, not_dotted
+
+
+class NoOrfs(NameRule):
+    """Dotted names go, and open reading frames."""
+
+    name = "no_orfs"
+    description = "dotted names and open reading frames go"
+    drops_dotted = True
+    may_repeat = True
+
+    def steps(self, symbols, classes):
+        return [not_dotted(classes), ("no open reading frame", ["orf" not in symbol for symbol in symbols])]
+'''
+ASSET = '''
+import dagster as dg
+
+from histo_assets.defs.study_assets import result, verdict
+from histo_assets.defs.types import Table
+from histo_assets.studies.study import Study
+
+ROOM = "cohort"
+
+
+def build(assets):
+    @assets.asset(
+        ROOM,
+        "tables",
+        kinds={"pandas"},
+        ins={"slide_pairs": assets.one("slide_pairs")},
+        checks={"every_tissue_has_a_donor": "Every tissue has a donor."},
+    )
+    def tissue_donors(study: Study, slide_pairs: Table) -> dg.MaterializeResult:
+        """Donors of each tissue."""
+        table = slide_pairs.groupby("tissue", as_index=False)["donor"].nunique()
+        return result(
+            table,
+            {"tissues": len(table)},
+            [verdict("every_tissue_has_a_donor", bool((table["donor"] > 0).all()), f"{len(table)} tissues")],
+        )
+
+    return [tissue_donors]
+'''
+
 
 @pytest.fixture
 def newcomer(tiny: FinishedStudy, tmp_path: Path) -> Newcomer:
@@ -234,6 +297,61 @@ def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another
     used = newcomer.python("-c", USE)
     assert used.returncode == 0, used.stderr
     assert newcomer.run("status", "--study", str(newcomer.study(""))).returncode == 0
+
+
+def test_a_reader_of_cohorts_is_one_file_and_a_line(newcomer: Newcomer) -> None:
+    newcomer.new_file("core/cohort/readers/ledger.py", LEDGER)
+    newcomer.new_lines(
+        "core/cohort/readers/registry.py",
+        (
+            "from histo_assets.core.cohort.readers.ledger import Ledger",
+            "from histo_assets.core.cohort.readers.reader",
+        ),
+        ("        Ledger(),", "    )"),
+    )
+    (newcomer.folder / "ledger.csv").write_text("entry\nd1/Liver/s1\nd2/Liver/s2\nd2/Brain - Cortex/s3\n")
+    study = newcomer.study("cohort: {reader: ledger, manifest: ledger.csv, rna_samples: null}\n")
+    ran = newcomer.run("materialize", "--study", str(study), "--select", "slide_manifest")
+    assert ran.returncode == 0, ran.stderr
+    manifest = StorageResource(root=str(newcomer.folder / "data" / "tiny")).load("slide_manifest", None)
+    assert list(manifest["slide"]) == ["s1", "s2", "s3"] and list(manifest["tissue"])[2] == "brain_cortex"
+    wrong = newcomer.run("status", "--study", str(newcomer.study("cohort: {reader: ledgre}\n")))
+    assert wrong.returncode == 2
+    assert "cohort.reader: there is no reader of that name; there are gtex, " in wrong.stderr
+
+
+def test_a_rule_for_names_of_genes_is_one_file_and_a_line(newcomer: Newcomer) -> None:
+    newcomer.new_file("core/expression/name_rules/no_orfs.py", NO_ORFS)
+    newcomer.new_lines(
+        "core/expression/name_rules/registry.py",
+        (
+            "from histo_assets.core.expression.name_rules.no_orfs import NoOrfs",
+            "from histo_assets.core.expression.name_rules.rule",
+        ),
+        ("        NoOrfs(),", "    )"),
+    )
+    (newcomer.folder / "genes.csv").write_text(
+        "gene,s1,s2,s3\nC1orf112,9.8,3.4,8.9\nAL627309.1,9.8,3.4,8.9\nTP53,3.4,9.8,8.6\nY_RNA,9.4,1,6.5\n"
+    )
+    told = newcomer.run("expression", "genes.csv", "genes.h5ad", "--units", "log2", "--names", "no_orfs")
+    assert told.returncode == 0, told.stderr
+    kept = newcomer.python("-c", "import anndata; print(*anndata.read_h5ad('genes.h5ad').var_names)")
+    assert kept.stdout.split() == ["TP53", "Y_RNA"]
+
+
+def test_an_asset_with_a_check_is_one_file(newcomer: Newcomer) -> None:
+    newcomer.new_file("defs/tissue_donors.py", ASSET)
+    study = str(newcomer.study(""))
+    states = {
+        row["asset"]: row["state"]
+        for row in json.loads(newcomer.run("status", "--study", study, "--json").stdout)["artefacts"]
+    }
+    assert states.pop("tissue_donors") == "missing" and set(states.values()) == {"fresh"}
+    ran = newcomer.run("materialize", "--study", study)
+    assert ran.returncode == 0 and "[1/1] tissue_donors (missing)" in ran.stdout, ran.stdout + ran.stderr
+    storage = StudyStorage(newcomer.folder / "data" / "tiny")
+    checks = storage.pointer(Artefact("tissue_donors", None)).checks
+    assert checks["every_tissue_has_a_donor"].passed and checks["every_tissue_has_a_donor"].evidence == "4 tissues"
 
 
 def test_a_wrong_key_is_reported_where_it_stands(newcomer: Newcomer) -> None:

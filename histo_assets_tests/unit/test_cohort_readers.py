@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.readers import read_manifest, read_rna_samples
+from histo_assets.core.cohort.reading import read_manifest, read_rna_samples
 from histo_assets.core.cohort.settings import CohortSettings, TableColumns
 
 GTEX = CohortSettings(reader="gtex", manifest="x")

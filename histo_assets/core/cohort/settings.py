@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from histo_assets.core.cohort.readers.registry import READERS
 from histo_assets.core.files import Settings
-from histo_assets.core.settings import PLACE
+from histo_assets.core.settings import PLACE, one_of_names
 
 
 class TableColumns(Settings):
@@ -27,8 +28,8 @@ class CohortSettings(Settings):
     Paths are relative to the study file's folder (packaged studies: `HISTO_COHORTS`).
     """
 
-    reader: Literal["gtex", "table"] = Field(
-        description="`gtex`: the portal's CSV and GTEx ids; `table`: a table with the study's own names and ids."
+    reader: Annotated[str, one_of_names(READERS, "reader")] = Field(
+        description="; ".join(f"`{reader.name}`: {reader.description}" for reader in READERS.values()) + "."
     )
     manifest: Annotated[str, PLACE] = Field(description="The table of slides: CSV, TSV or parquet.")
     rna_samples: Annotated[str | None, PLACE] = Field(

@@ -12,6 +12,7 @@ from histo_assets.core.expression.blocks import GeneBlock
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.filters import DOTTED, GeneFilter, gene_filter, genes_by_rule, is_variable
 from histo_assets.core.expression.identifiers import unversioned
+from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.parsing import compiled, spread_rows
 from histo_assets.core.expression.settings import GeneFilterSettings
 from histo_assets.core.expression.text import refuse_repeated
@@ -84,7 +85,7 @@ class Collected:
             self.all_read.add(log2)
         maximum, _, sd = self.own.blocks[-1].T
         candidate = (maximum > self.settings.min_max) & is_variable(sd, self.settings)
-        if self.settings.names != "all":
+        if RULES[self.settings.names].drops_dotted:
             candidate &= np.array([not DOTTED.search(symbol) for symbol in symbols], dtype=np.bool_)
         self.candidates.append(candidate)
 
@@ -97,7 +98,7 @@ class Collected:
     def refuse_repeated_genes(self, path: str) -> None:
         """Raise an ExpressionError if an id occurs twice; where ids are all there is, the name rule may drop them."""
         names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
-        if not names_only or self.settings.names in ("all", "drop_dotted"):
+        if not names_only or RULES[self.settings.names].may_repeat:
             refuse_repeated(self.gene_id, "gene", path)
 
     def notes(self) -> list[str]:

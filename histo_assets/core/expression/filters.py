@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from histo_assets.core.expression.settings import GeneFilterSettings, NameRule
+from histo_assets.core.expression.name_rules.registry import RULES
+from histo_assets.core.expression.settings import GeneFilterSettings
 
 DOTTED = re.compile(r"\.\d+$")
 
@@ -46,12 +46,9 @@ def gene_filter(
     names = name_classes(symbols)
     passed = [np.ones(len(maximum), dtype=np.bool_), maximum > settings.min_max, is_variable(sd, settings)]
     steps = ["in the file", f"highest log2 value > {settings.min_max:g}", f"standard deviation > {settings.min_sd:g}"]
-    if settings.names != "all":
-        passed.append(np.array([name != "dotted" for name in names], dtype=np.bool_))
-        steps.append("name without a version (not dotted)")
-    if settings.names in ("drop_dotted_and_repeated", "keep_first"):
-        passed.append(_of_its_own(symbols, names, keep_first=settings.names == "keep_first"))
-        steps.append("first of its name" if settings.names == "keep_first" else "name of its own (not repeated)")
+    for step, kept in RULES[settings.names].steps(symbols, names):
+        passed.append(np.array(kept, dtype=np.bool_))
+        steps.append(step)
     left = np.logical_and.accumulate(passed)
     return GeneFilter(left[-1], names, pd.DataFrame({"step": steps, "genes": left.sum(axis=1)}))
 
@@ -62,7 +59,7 @@ def genes_by_rule(
     """Return name rule -> how many genes would stay under it, everything else as in `settings`."""
     return {
         rule: int(gene_filter(maximum, sd, symbols, settings.model_copy(update={"names": rule})).kept.sum())
-        for rule in get_args(NameRule)
+        for rule in RULES
     }
 
 
@@ -83,12 +80,3 @@ def name_classes(symbols: Sequence[str]) -> list[str]:
     return [
         "dotted" if DOTTED.search(symbol) else "repeated" if count[symbol] > 1 else "standard" for symbol in symbols
     ]
-
-
-def _of_its_own(symbols: Sequence[str], names: list[str], keep_first: bool) -> Flags:
-    seen: set[str] = set()
-    unique = []
-    for symbol, name in zip(symbols, names, strict=True):
-        unique.append(name != "repeated" or (keep_first and symbol not in seen))
-        seen.add(symbol)
-    return np.array(unique, dtype=np.bool_)

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.releases import RELEASES, release_in_name
 from histo_assets.core.files import Settings
-from histo_assets.core.settings import PLACE
+from histo_assets.core.settings import PLACE, one_of_names
 
-NameRule = Literal["drop_dotted_and_repeated", "keep_first", "drop_dotted", "all"]
 Units = Literal["tpm", "fpkm", "counts", "log2", "log2_counts"]
 SamplesIn = Literal["rows", "columns"]
 
@@ -23,10 +23,9 @@ class GeneFilterSettings(Settings):
     ddof: int = Field(
         default=1, ge=0, le=1, description="1: standard deviation of a sample (n - 1); 0: of the whole (n)."
     )
-    names: NameRule = Field(
+    names: Annotated[str, one_of_names(RULES, "rule for names")] = Field(
         default="drop_dotted_and_repeated",
-        description="`drop_dotted_and_repeated` (every row of a repeated name goes), `keep_first` (dotted go, the "
-        "first of a repeated name stays), `drop_dotted` (repeated ones stay) or `all`.",
+        description="; ".join(f"`{rule.name}`: {rule.description}" for rule in RULES.values()) + ".",
     )
     fit_on: Literal["training_donors", "all_paired"] = Field(
         default="training_donors", description="Over whose samples: those of training donors, or all paired ones."

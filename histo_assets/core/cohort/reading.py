@@ -1,4 +1,4 @@
-"""Readers of a cohort's tables: the manifest of slides and the list of RNA samples."""
+"""A cohort's tables: the manifest of slides, by the study's reader, and the list of RNA samples."""
 
 from __future__ import annotations
 
@@ -7,20 +7,10 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.ids import GTEX_DONOR, GTEX_SLIDE, safe_id
-from histo_assets.core.cohort.settings import CohortSettings, TableColumns
+from histo_assets.core.cohort.readers.registry import READERS
+from histo_assets.core.cohort.settings import CohortSettings
 from histo_assets.core.cohort.tables import read_table
-from histo_assets.core.files import is_safe_id, slug
-
-PORTAL_COLUMNS = {
-    "Tissue Sample ID": "slide",
-    "Subject ID": "donor",
-    "Tissue": "tissue_name",
-    "Sex": "sex",
-    "Age Bracket": "age",
-    "Hardy Scale": "hardy",
-}
-PORTAL_NOTES = {"Pathology Categories": "categories", "Pathology Notes": "notes"}
+from histo_assets.core.files import slug
 
 # Columns of the tables made from a manifest; a file's own column of such a name is kept as `<name>_in_file`.
 RESERVED = ("slide", "donor", "tissue", "tissue_name", "sample", "original_slide", "original_donor", "rank", "why")
@@ -59,85 +49,14 @@ def read_manifest(settings: CohortSettings, path: str) -> pd.DataFrame:
     CohortError
         A column is missing, an id is empty, repeated, unsafe or no GTEx id, or two labels share a partition key.
     """
-    manifest = _read_portal(path) if settings.reader == "gtex" else _read_own(path, settings.columns)
-    _refuse_repeated(manifest, "slide", path)
+    manifest = READERS[settings.reader].read(path, settings)
+    refuse_repeated(manifest, "slide", path)
     return manifest
 
 
-def _read_portal(path: str) -> pd.DataFrame:
-    """Return the manifest of the GTEx portal under this project's column names."""
-    table = read_table(path, text=(*PORTAL_COLUMNS, *PORTAL_NOTES))
-    _require(table, list(PORTAL_COLUMNS), path, "download it from the portal's histology page with the button CSV")
-    for name in PORTAL_NOTES:
-        if name not in table:
-            table[name] = ""
-    names = PORTAL_COLUMNS | PORTAL_NOTES
-    table = _set_aside(table, names.keys()).rename(columns=names)
-    for row, slide, donor in zip(range(2, len(table) + 2), table["slide"], table["donor"], strict=True):
-        _check_gtex_ids(path, row, slide, donor)
-    table["sex"] = table["sex"].str.lower()
-    return _ordered(_with_tissue(table, path))
-
-
-def _check_gtex_ids(path: str, row: int, slide: str, donor: str) -> None:
-    for column, found, pattern, example in (
-        ("Tissue Sample ID", slide, GTEX_SLIDE, "GTEX-1117F-0126"),
-        ("Subject ID", donor, GTEX_DONOR, "GTEX-1117F"),
-    ):
-        if pattern.fullmatch(found):
-            continue
-        what = f"is no GTEx id such as {example}" if is_safe_id(found) else "could be a path and is no GTEx id"
-        raise CohortError(
-            f"{path}, row {row}: {column} {found!r} {what}; correct it, or read the cohort with `reader: table`"
-        )
-    if not slide.startswith(donor + "-"):
-        raise CohortError(f"{path}, row {row}: slide {slide} is said to be of donor {donor}; correct one of the two")
-
-
-def _read_own(path: str, columns: TableColumns) -> pd.DataFrame:
-    """Return a manifest with the study's own column names under this project's."""
-    table = read_table(path, text=[name for name in (*columns.model_dump().values(), "sample") if name])
-    wanted = {key: name for key, name in columns.model_dump().items() if name is not None}
-    for key, name in wanted.items():
-        _require(table, [name], path, f"name the right one as `cohort.columns.{key}`")
-    if "sample" not in wanted and "sample" in table:
-        wanted["sample"] = "sample"
-    if len(set(wanted.values())) < len(wanted):
-        raise CohortError(f"{path}: `cohort.columns` names one column twice ({wanted}); give each its own")
-    table = _set_aside(table, set(wanted.values()))
-    table = table.rename(columns={name: "tissue_name" if key == "label" else key for key, name in wanted.items()})
-    for key in ("slide", "donor"):
-        table = _with_safe_ids(table, key, path)
-    return _ordered(_with_tissue(table, path))
-
-
-def _with_safe_ids(table: pd.DataFrame, key: str, path: str) -> pd.DataFrame:
-    """Return the table with ids that can be file names; the originals are kept where any had to change."""
-    originals = table[key]
-    _refuse_empty(table, key, path)
-    if key == "slide":
-        _refuse_repeated(table, key, path)
-    safe = originals.map(safe_id)
-    if (safe == "").any():
-        row = int((safe == "").to_numpy().argmax())
-        raise CohortError(
-            f"{path}, row {row + 2}: the {key} {originals.iloc[row]!r} has no letter or digit that a file name could "
-            f"keep; give it another id"
-        )
-    by_safe: dict[str, str] = {}
-    for original, name in zip(originals, safe, strict=True):
-        if by_safe.setdefault(name, original) != original:
-            raise CohortError(
-                f"{path}: {key}s {by_safe[name]!r} and {original!r} both become {name!r} as a file name; rename one"
-            )
-    if (safe == originals).all():
-        return table
-    return table.assign(**{key: safe, f"original_{key}": originals})
-
-
-def _with_tissue(table: pd.DataFrame, path: str) -> pd.DataFrame:
+def with_tissue(table: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the table with the partition key of each label."""
-    _refuse_empty(table, "tissue_name", path)
+    refuse_empty(table, "tissue_name", path)
     labels: dict[str, str] = {}
     for name in table["tissue_name"].unique():
         key = slug(name)
@@ -151,7 +70,8 @@ def _with_tissue(table: pd.DataFrame, path: str) -> pd.DataFrame:
     return table.assign(tissue=table["tissue_name"].map(slug))
 
 
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the columns first that every manifest has."""
     first = ["slide", "donor", "tissue", "tissue_name"]
     first += [name for name in ("sample",) if name in table]
     last = [name for name in ("original_slide", "original_donor") if name in table]
@@ -183,8 +103,8 @@ def read_rna_samples(path: str) -> pd.DataFrame:
         path, text=("SAMPID", "SMTSD", "sample_id", "donor_id", "tissue_id", "sample", "donor", "tissue")
     )
     samples = _from_attributes(table, path) if "SAMPID" in table else _from_list(table, path)
-    _refuse_empty(samples, "sample", path)
-    _refuse_repeated(samples, "sample", path)
+    refuse_empty(samples, "sample", path)
+    refuse_repeated(samples, "sample", path)
     return samples.reset_index(drop=True)
 
 
@@ -218,7 +138,7 @@ def _from_list(table: pd.DataFrame, path: str) -> pd.DataFrame:
         if found:
             names[found[0]] = "tissue_name" if key == "tissue" else key
     if "sample" not in names.values():
-        _require(table, ["sample_id"], path, "name the column of RNA sample ids `sample_id`")
+        require(table, ["sample_id"], path, "name the column of RNA sample ids `sample_id`")
     samples = table.drop(columns=[name for name in ("has_genotype",) if name in table]).rename(columns=names)
     for name in ("donor", "tissue_name"):
         if name not in samples:
@@ -227,20 +147,23 @@ def _from_list(table: pd.DataFrame, path: str) -> pd.DataFrame:
     return samples[[*first, *(name for name in samples.columns if name not in first)]]
 
 
-def _require(table: pd.DataFrame, names: Sequence[str], path: str, way_out: str) -> None:
+def require(table: pd.DataFrame, names: Sequence[str], path: str, way_out: str) -> None:
+    """Raise unless a table has columns of these names."""
     missing = [name for name in names if name not in table]
     if missing:
         found = ", ".join(map(str, table.columns))
         raise CohortError(f"{path} has no column {missing[0]!r} (it has {found}); {way_out}")
 
 
-def _refuse_empty(table: pd.DataFrame, column: str, path: str) -> None:
+def refuse_empty(table: pd.DataFrame, column: str, path: str) -> None:
+    """Raise where a row has nothing in a column."""
     empty = (table[column].str.strip() == "").to_numpy()
     if empty.any():
         raise CohortError(f"{path}, row {int(empty.argmax()) + 2}: the {column} is empty; fill it in or drop the row")
 
 
-def _refuse_repeated(table: pd.DataFrame, column: str, path: str) -> None:
+def refuse_repeated(table: pd.DataFrame, column: str, path: str) -> None:
+    """Raise where a value of a column stands in two rows."""
     repeated = table[column].duplicated().to_numpy()
     if repeated.any():
         name = table[column].iloc[int(repeated.argmax())]
@@ -248,6 +171,6 @@ def _refuse_repeated(table: pd.DataFrame, column: str, path: str) -> None:
         raise CohortError(f"{path}: {column} {name!r} stands in rows {rows}; keep one of them")
 
 
-def _set_aside(table: pd.DataFrame, used: Collection[str]) -> pd.DataFrame:
+def set_aside(table: pd.DataFrame, used: Collection[str]) -> pd.DataFrame:
     """Return the table with its unused columns renamed where their name is one of this project's."""
     return table.rename(columns={name: f"{name}_in_file" for name in RESERVED if name in table and name not in used})

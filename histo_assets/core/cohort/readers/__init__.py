@@ -1,0 +1,1 @@
+"""Readers of a cohort's manifest, a file each."""

@@ -1,0 +1,70 @@
+"""A table with the study's own names for slide, donor, label and sample, and ids of any kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from histo_assets.core.cohort.readers.reader import Reader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histo_assets.core.cohort.settings import CohortSettings
+
+
+class Table(Reader):
+    """A table with the study's own names for slide, donor, label and sample, and ids of any kind."""
+
+    name: ClassVar[str] = "table"
+    description: ClassVar[str] = "a table with the study's own names and ids"
+
+    def read(self, path: str, settings: CohortSettings) -> pd.DataFrame:
+        """Return the manifest under this project's column names; further columns are kept.
+
+        `original_slide` and `original_donor` are there where an id was no safe file name and had to be slugged.
+        """
+        from histo_assets.core.cohort.errors import CohortError
+        from histo_assets.core.cohort.reading import ordered, require, set_aside, with_tissue
+        from histo_assets.core.cohort.tables import read_table
+
+        table = read_table(path, text=[name for name in (*settings.columns.model_dump().values(), "sample") if name])
+        wanted = {key: name for key, name in settings.columns.model_dump().items() if name is not None}
+        for key, name in wanted.items():
+            require(table, [name], path, f"name the right one as `cohort.columns.{key}`")
+        if "sample" not in wanted and "sample" in table:
+            wanted["sample"] = "sample"
+        if len(set(wanted.values())) < len(wanted):
+            raise CohortError(f"{path}: `cohort.columns` names one column twice ({wanted}); give each its own")
+        table = set_aside(table, set(wanted.values()))
+        table = table.rename(columns={name: "tissue_name" if key == "label" else key for key, name in wanted.items()})
+        for key in ("slide", "donor"):
+            table = _with_safe_ids(table, key, path)
+        return ordered(with_tissue(table, path))
+
+
+def _with_safe_ids(table: pd.DataFrame, key: str, path: str) -> pd.DataFrame:
+    """Return the table with ids that can be file names; the originals are kept where any had to change."""
+    from histo_assets.core.cohort.errors import CohortError
+    from histo_assets.core.cohort.ids import safe_id
+    from histo_assets.core.cohort.reading import refuse_empty, refuse_repeated
+
+    originals = table[key]
+    refuse_empty(table, key, path)
+    if key == "slide":
+        refuse_repeated(table, key, path)
+    safe = originals.map(safe_id)
+    if (safe == "").any():
+        row = int((safe == "").to_numpy().argmax())
+        raise CohortError(
+            f"{path}, row {row + 2}: the {key} {originals.iloc[row]!r} has no letter or digit that a file name could "
+            f"keep; give it another id"
+        )
+    by_safe: dict[str, str] = {}
+    for original, name in zip(originals, safe, strict=True):
+        if by_safe.setdefault(name, original) != original:
+            raise CohortError(
+                f"{path}: {key}s {by_safe[name]!r} and {original!r} both become {name!r} as a file name; rename one"
+            )
+    if (safe == originals).all():
+        return table
+    return table.assign(**{key: safe, f"original_{key}": originals})
