@@ -179,26 +179,6 @@ def cross_validate(
     )
 
 
-def fit_regressor(
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    donors: Sequence[str] | NDArray[Any],
-    tissues: Sequence[str] | NDArray[Any],
-    folds: Sequence[int] | NDArray[Any],
-    covariates: pd.DataFrame | None,
-    regressor: RidgeSettings | BoostingSettings,
-    settings: PredictionSettings,
-    *,
-    genes: Sequence[str] | None = None,
-    workers: int = 1,
-) -> GeneRegressor:
-    """Return the regressor fitted on all rows but the locked ones; `CrossValidation.model` is the same one."""
-    samples, _ = checked_samples(X, Y, donors, tissues, folds, covariates)
-    names = _gene_names(genes, Y.shape[1])
-    with _booster(regressor, settings, workers) as boost:
-        return _predicted([], whole_frame(samples, regressor, boost), Y, names, silent)[1]
-
-
 def out_of_fold_predictions(
     X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RidgeSettings
 ) -> NDArray[np.float32]:
