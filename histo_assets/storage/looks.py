@@ -89,10 +89,6 @@ class Sources:
             self._looks[name] = stored
         return self._looks[name]
 
-    def forget(self) -> None:
-        """Read the stored looks again when next asked: another process may have looked."""
-        self._looks.clear()
-
     def current(self, name: str, recorded: Parts, parts: tuple[str, ...]) -> Parts:
         """Return, as they were at the last look, the parts that were `recorded`; only `parts`, where any are named."""
         now = self._sources[name].concerning(self.last(name).parts, recorded)

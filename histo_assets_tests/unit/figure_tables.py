@@ -50,7 +50,6 @@ class Tables:
     umap: np.ndarray
     tsne: np.ndarray
     point_tissues: list[str]
-    joint: pd.DataFrame
     gene_figures: pd.DataFrame
     recoverable: pd.DataFrame
     clusters: pd.DataFrame
@@ -114,8 +113,6 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
     centres = rng.normal(0, 9, (len(tissues), 2))
     umap = np.concatenate([centre + rng.normal(0, 0.8, (points, 2)) for centre in centres]).astype(np.float32)
     tsne = np.concatenate([centre * 3 + rng.normal(0, 6, (points, 2)) for centre in centres]).astype(np.float32)
-    joint = pd.DataFrame({"metric": ["recall@1", "recall@5", "recall@10", "foscttm", "knn_accuracy"]})
-    joint["scope"], joint["value"] = "all", [0.1, 0.35, 0.5, 0.08, 0.94]
     parts = []
     for kind_ in ("ridge", "lightgbm"):
         within = rng.beta(1.2, 9, 400) - 0.06
@@ -132,7 +129,7 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
     matrix = pd.DataFrame(rng.gamma(2, 2, (len(tissues), 120)), columns=[f"GENE{n}" for n in range(120)])
     return Tables(
         tissues, manifest, pairs, split, raw, funnel, pl.from_pandas(tiles), genes, gene_funnel, pl.from_pandas(tiles),
-        made_history("b0_30", 30, 90.0), experiments, confusion, classification, umap, tsne, labels, joint,
+        made_history("b0_30", 30, 90.0), experiments, confusion, classification, umap, tsne, labels,
         gene_figures, recoverable, clusters, matrix, made_comparison(), made_images(24),
     )  # fmt: skip
 
@@ -208,10 +205,6 @@ def figures_of(t: Tables) -> dict[str, Callable[[], Any]]:
     rng = np.random.default_rng(5)
     x, y = (a.ravel() * 448 + 2000 for a in np.meshgrid(np.arange(30), np.arange(20)))
     value = np.sin(x / 3000) + np.cos(y / 2000) + 5
-    measured = rng.normal(4, 1, len(t.point_tissues)) + np.repeat(
-        rng.normal(0, 2, len(t.tissues)), len(t.point_tissues) // len(t.tissues)
-    )
-    predicted = measured * 0.8 + rng.normal(0, 0.7, len(measured))
     share = rng.dirichlet(np.ones(len(t.tissues)) * 0.2)
     names = [f"GENE{n}" for n in range(400)]
     genes = rng.gamma(2, 2, 400)
@@ -245,12 +238,8 @@ def figures_of(t: Tables) -> dict[str, Callable[[], Any]]:
         "epochs_figure": lambda: projection.epochs_figure(
             {5: t.umap * 0.1, 10: t.tsne, 20: t.umap, 30: t.umap}, t.point_tissues, "Slides"
         ),
-        "joint_figure": lambda: projection.joint_figure(t.umap, t.tsne, t.point_tissues, t.joint),
         "r2_figure": lambda: prediction.r2_figure(t.gene_figures),
         "recoverable_figure": lambda: prediction.recoverable_figure(t.recoverable),
-        "predicted_against_measured": lambda: prediction.predicted_against_measured(
-            measured, predicted, t.point_tissues, "KRT5", r2=0.81, r2_within=0.33
-        ),
         "cluster_figure": lambda: prediction.cluster_figure(t.clusters),
         "cluster_expression_figure": lambda: prediction.cluster_expression_figure(t.cluster_expression),
         "comparison_figure": lambda: prediction.comparison_figure(t.comparison),

@@ -14,14 +14,20 @@ from histo_assets.core.evaluation.baselines import colour_histogram_baseline, co
 from histo_assets.core.evaluation.classification import (
     classification_figures,
     confusion,
-    evaluate_tiles,
     slide_predictions,
 )
 from histo_assets.core.evaluation.experiments import choose, compare_experiments
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.training import loop
-from histo_assets_tests.unit.training_cohort import TISSUES, experiment, learning, tile_index, training_set
+from histo_assets_tests.unit.training_cohort import (
+    TISSUES,
+    experiment,
+    learning,
+    predicted_tiles,
+    tile_index,
+    training_set,
+)
 
 
 def predictions(truth: list[str], said: list[str], donors: list[str], confidence: float = 0.8, side: str = "test"):
@@ -44,20 +50,14 @@ def test_tiles_are_predicted_with_probabilities_that_sum_to_one() -> None:
     tiles, reader = training_set(experiment())
     network = build_network("efficientnet_lite0", 3)
     rows = tiles[::5]
-    table = evaluate_tiles(network, rows, reader, TISSUES, 48)
+    table = predicted_tiles(network, rows, reader)
     assert list(table.columns[:7]) == ["tile", "slide", "donor", "tissue", "side", "predicted", "confidence"]
     assert table["tile"].to_list() == rows["tile"].to_list()
     scores = table[[f"p_{tissue}" for tissue in TISSUES]].to_numpy()
     assert np.allclose(np.exp(scores).sum(1), 1, atol=1e-5)
     assert np.allclose(table["confidence"], np.exp(scores.max(1)))
     assert table["predicted"].to_list() == [TISSUES[best] for best in scores.argmax(1)]
-    assert evaluate_tiles(network, rows[:0], reader, TISSUES, 48).empty
-
-
-def test_labels_that_do_not_fit_the_network_are_refused() -> None:
-    tiles, reader = training_set(experiment())
-    with pytest.raises(LearningError, match="3 outputs, but 2 labels"):
-        evaluate_tiles(build_network("efficientnet_lite0", 3, "random"), tiles, reader, TISSUES[:2], 48)
+    assert predicted_tiles(network, rows[:0], reader).empty
 
 
 def test_a_slide_is_the_mean_of_its_tiles_log_probabilities() -> None:

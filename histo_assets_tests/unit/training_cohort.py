@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import simplejpeg
+import torch
 
 from histo_assets.core.cohort.settings import SplitSettings
+from histo_assets.core.networks.forward import network_outputs
+from histo_assets.core.networks.network import Network
+from histo_assets.core.networks.predictions import prediction_table
 from histo_assets.core.training.datasets import build_training_set
 from histo_assets.core.training.settings import ExperimentSettings, LearningSettings
 
@@ -60,6 +64,14 @@ def learning(chosen: ExperimentSettings, **changes: object) -> LearningSettings:
     """Return settings of tiny tiles, small batches and one experiment called `lite`, with changes."""
     settings = {"experiments": {"lite": chosen}, "studied": "lite", "input_px": 48, "batch_size": 16, "device": "cpu"}
     return LearningSettings.model_validate(settings | changes)
+
+
+def predicted_tiles(network: Network, rows: pl.DataFrame, reader: MemoryReader) -> pd.DataFrame:
+    """Return what a network says of rows of the training set, in float32."""
+    _, log_probabilities = network_outputs(
+        network, rows, reader, TILE_PX, batch_size=64, precision=torch.float32, device=torch.device("cpu")
+    )
+    return prediction_table(rows.select("tile", "slide", "donor", "tissue", "side"), log_probabilities, TISSUES)
 
 
 def training_set(chosen: ExperimentSettings, **split: object) -> tuple[pl.DataFrame, MemoryReader]:

@@ -8,80 +8,19 @@ probability. Baselines give the same table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import polars as pl
 
-from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.predictions import prediction_table
-from histo_assets.core.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from histo_assets.core.networks.network import Network
 
 Array = npt.NDArray[Any]
 
 CALIBRATION_BINS = 15
-
-
-def evaluate_tiles(
-    network: Network,
-    rows: pl.DataFrame,
-    reader: TileBytes,
-    labels: Sequence[str],
-    input_px: int,
-    *,
-    batch_size: int = 64,
-    precision: Literal["bfloat16", "float32"] = "bfloat16",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    threads: int = 1,
-    workers: int = 0,
-    progress: Progress = silent,
-) -> pd.DataFrame:
-    """Return what a network in evaluation mode says of each tile.
-
-    Parameters
-    ----------
-    rows
-        Rows of the training set.
-    labels
-        The tissues in the order of the network's outputs.
-    input_px
-        Side of what the network sees of a tile, in pixels.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns tile, slide, donor, tissue, side, predicted, confidence, `p_<tissue>`.
-
-    Raises
-    ------
-    LearningError
-        A tile cannot be decoded, or there are not as many labels as outputs.
-    """
-    import torch
-
-    from histo_assets.core.networks import forward
-
-    if len(labels) != network.n_classes:
-        raise LearningError(f"the network has {network.n_classes} outputs, but {len(labels)} labels are given")
-    chosen = forward.choose_device(device)
-    with forward.threads(threads):
-        _, log_probabilities = forward.network_outputs(
-            network,
-            rows,
-            reader,
-            input_px,
-            batch_size=batch_size,
-            precision=getattr(torch, precision),
-            device=chosen,
-            workers=workers,
-            progress=progress,
-        )
-    return prediction_table(rows.select("tile", "slide", "donor", "tissue", "side"), log_probabilities, labels)
 
 
 def slide_predictions(tiles: pd.DataFrame) -> pd.DataFrame:

@@ -13,14 +13,12 @@ from histo_assets.core.figures.charts import colour_bar, heat_map, intervals, na
 from histo_assets.core.figures.heatmap import tile_heatmap as tile_heatmap
 from histo_assets.core.figures.methods import comparison_figure as comparison_figure
 from histo_assets.core.figures.palette import ink_of, short_name, tissue_colours
-from histo_assets.core.figures.projection import tissue_key
 from histo_assets.core.figures.style import (
     ACCENT,
     ALARM,
     GOOD,
     MUTED,
     SERIES,
-    counted,
     dress,
     empty_panel,
     headline,
@@ -109,47 +107,6 @@ def recoverable_figure(
     axes.set_xlim(max(min(lowest, 0.0) - 0.03, -1.0), min(max(highest, 0.3) + 0.05, 1.03))
     dress(axes, "", f"r2 within tissues, with interval (dashed: the least that counts, {min_r2_within:g})", grid="x")
     axes.tick_params(axis="y", length=0)
-    return figure
-
-
-def predicted_against_measured(
-    measured: npt.ArrayLike,
-    predicted: npt.ArrayLike,
-    tissues: Sequence[str],
-    gene: str,
-    *,
-    r2: float | None = None,
-    r2_within: float | None = None,
-) -> Figure:
-    """Return one gene's predicted against measured log2(1+TPM), in the colours of the tissues."""
-    x, y = numbers(np.asarray(measured, dtype=float)), numbers(np.asarray(predicted, dtype=float))
-    keys = np.array(texts(tissues), dtype=str)
-    finite = np.isfinite(x) & np.isfinite(y)
-    if not finite.any():
-        return message_figure(gene, "There is nothing to draw: no slide has both values.")
-    x, y, keys = x[finite], y[finite], keys[finite]
-    colours = tissue_colours(keys)
-    present = sorted(set(keys))
-    figure, axes = new_axes(7.0, 6.2 + 0.19 * -(-len(present) // 5))
-    known = [
-        f"{name} {value:.2f}" for name, value in (("r2", r2), ("r2 within tissues", r2_within)) if value is not None
-    ]
-    headline(figure, f"{gene}: {counted(len(x), 'slide')}" + "".join(f", {part}" for part in known))
-    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
-    room = max((high - low) * 0.05, 0.05)
-    line = [low - room, high + room]
-    axes.plot(line, line, color=MUTED, linewidth=1, linestyle="--", zorder=1)
-    from histo_assets.core.figures.palette import tissue_marker
-
-    area = float(np.clip(6000 / len(x), 6, 34))
-    for key in present:
-        look = {"marker": tissue_marker(key), "s": area, "linewidths": 0.3, "edgecolors": "white", "alpha": 0.85}
-        axes.scatter(x[keys == key], y[keys == key], color=colours[key], **look)  # type: ignore[arg-type]
-    axes.set_xlim(line[0], line[1])
-    axes.set_ylim(line[0], line[1])
-    axes.set_aspect("equal")
-    dress(axes, "", "measured, log2(1+TPM)", "predicted, log2(1+TPM)", grid="both")
-    tissue_key(figure, list(keys))
     return figure
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from histo_assets.core.figures.labels import place_labels
 from histo_assets.core.figures.palette import ink_of, short_name, tissue_colours, tissue_marker
@@ -22,8 +21,6 @@ from histo_assets.core.figures.style import (
     message_figure,
     new_axes,
     new_figure,
-    numbers,
-    problem,
     texts,
 )
 
@@ -74,28 +71,6 @@ def epochs_figure(points: Mapping[int, Floats], tissues: Sequence[str], title: s
     """Return one projection per checkpoint epoch, in order (Figs 13 and 14)."""
     named = {f"{axis} after epoch {epoch}": points[epoch] for epoch in sorted(points)}
     return _panels(named, tissues, title, columns=2 if len(named) in (2, 4) else 3, size=4.6, names=False)
-
-
-def joint_figure(
-    umap: Floats,
-    tsne: Floats,
-    tissues: Sequence[str],
-    figures: pd.DataFrame | None = None,
-    title: str = "Images and genes in one space",
-) -> Figure:
-    """Return the joint space as UMAP and t-SNE (Figs 19 and 20), with what was measured in it.
-
-    `figures` has `metric` and `value`, maybe `space` or `scope`: kNN accuracy, recall@k, FOSCTTM and so on.
-    """
-    figure = two_scatters(umap, tsne, tissues, title)
-    if figures is not None and not problem(figures, "metric", "value"):
-        scope = next((c for c in ("scope", "space", "direction") if c in figures.columns), None)
-        scopes = texts(figures[scope]) if scope else [""] * len(figures)
-        rows = zip(texts(figures["metric"]), scopes, numbers(figures["value"]), strict=True)
-        words = [f"{m.replace('_', ' ')}{f' ({s})' if s else ''} {v:.2f}" for m, s, v in rows if np.isfinite(v)]
-        lines = ["    ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
-        figure.axes[0].set_xlabel("\n".join(lines[:6]), fontsize=8.5, color=INK, loc="left")
-    return figure
 
 
 def cloud(

@@ -56,10 +56,6 @@ class ShardStore:
             return {}
         return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in listing if entry["type"] == "file"}
 
-    def has(self, name: str) -> bool:
-        """Return whether the file `name` is published."""
-        return bool((self.folder / name).exists())
-
     def fetch(self, name: str) -> Path:
         """Return a local path that holds the file `name`; a remote one is fetched once into the cache.
 
