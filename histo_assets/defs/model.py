@@ -189,7 +189,7 @@ def _training(assets: StudyAssets) -> list[Any]:
     return [training_set, trained_model]
 
 
-def _as_it_stands(storage: StorageResource, experiment: str) -> Checkpoint | None:
+def _as_it_stands(storage: StorageResource, experiment: str) -> "Checkpoint | None":
     """Return the experiment's checkpoint whatever it was made from, or None where none can be read.
 
     A study that gains an experiment has a new version of all of them; what has not changed is

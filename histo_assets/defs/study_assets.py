@@ -264,7 +264,7 @@ class StudyAssets:
         run.__annotations__ = {
             "context": dg.AssetExecutionContext,
             "storage": StorageResource,
-            **{name: hint for name, hint in body.__annotations__.items() if name not in ("study", "return")},
+            **{name: hint for name, hint in body.__annotations__.items() if name != "study"},
         }
         return run
 

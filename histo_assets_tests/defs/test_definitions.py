@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
+import polars as pl
 import pytest
 
 from histo_assets.definitions import build_definitions
@@ -65,6 +67,24 @@ def test_the_definitions_of_every_packaged_study_resolve(name: str) -> None:
     for job in JOBS:
         assert definitions.resolve_job_def(f"{name}_{job}")
     assert definitions.resolve_job_def(f"{name}_whole_study")
+
+
+def test_inputs_have_the_types_that_load_and_refuse_others(definitions: dg.Definitions) -> None:
+    inputs = {
+        (asset.key.path[-1], definition.name): definition.dagster_type
+        for asset in definitions.get_repository_def().assets_defs_by_key.values()
+        if asset.is_executable
+        for definition in asset.op.input_defs
+    }
+    untyped = {asset for (asset, _), kind in inputs.items() if kind.display_name == "Any"}
+    assert untyped == {"study_report"}, "the report takes whatever the study has"
+    table, tiles = inputs["slide_pairs", "slide_manifest"], inputs["training_set", "tiles"]
+    assert (table.display_name, tiles.display_name) == ("DataFrame", "Dict[String,TileSet]")
+    context = dg.build_op_context()
+    assert table.type_check(context, pd.DataFrame()).success
+    assert not table.type_check(context, {"slide": []}).success
+    assert inputs["trained_model", "training_set"].type_check(context, pl.DataFrame()).success
+    assert not inputs["trained_model", "training_set"].type_check(context, pd.DataFrame()).success
 
 
 def test_every_asset_belongs_to_exactly_one_job() -> None:
