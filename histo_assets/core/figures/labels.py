@@ -1,4 +1,8 @@
-"""Labels that stand beside what they name and do not cover one another."""
+"""Labels that stand beside what they name and do not cover one another.
+
+Ours stays beside adjustText, which on forty crowded names takes up to ten times as long and, with most settings, still
+leaves some covered, the new slide's by its own star.
+"""
 
 from __future__ import annotations
 
