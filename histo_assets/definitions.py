@@ -43,7 +43,7 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         assets = StudyAssets(study)
         made = build_rooms(assets)
-        jobs, schedules, sensors = automation.build(assets, storage)
+        jobs, schedules, sensors = automation.build(assets, storage, build_definitions)
         return dg.Definitions(
             assets=made,
             jobs=jobs,

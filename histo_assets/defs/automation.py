@@ -4,7 +4,7 @@ A job selects assets of one partition family; `whole_study` drives them all.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.defs.upkeep import dead_runs, history_of, upkeep_sensor
 from histo_assets.storage.layout import StudyStorage
+from histo_assets.studies.study import Study
 
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "prepare_cohort": ("Read the manifest and pair slides with RNA.", ("slide_manifest", "slide_pairs")),
@@ -57,11 +58,16 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def build(assets: StudyAssets, storage: str) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return jobs, schedules and sensors of one study whose results lie in `storage`."""
+def build(
+    assets: StudyAssets, storage: str, definitions_of: Callable[[Study, str], dg.Definitions]
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return jobs, schedules and sensors of one study whose results lie in `storage`.
+
+    `definitions_of` makes the definitions that the whole-study job drives.
+    """
     absent = frozenset(asset for _, every in JOBS.values() for asset in every if asset not in assets.declared)
     jobs = {name: _job(assets, name, absent) for name in JOBS if not set(JOBS[name][1]) <= absent}
-    whole = _whole_study(assets, storage)
+    whole = _whole_study(assets, storage, definitions_of)
     chores = [dead_runs, history_of(assets, StudyStorage(f"{storage}/{assets.study.name}"))]
     sensors = [_watch(assets, jobs["predict_incoming"]), upkeep_sensor(assets.study.name, chores)]
     return [*jobs.values(), whole], [_nightly(assets, jobs["tile_tissues"])], sensors
@@ -74,18 +80,19 @@ def _job(assets: StudyAssets, name: str, absent: frozenset[str]) -> Any:
     return dg.define_asset_job(f"{assets.study.name}_{name}", selection=selection, description=description)
 
 
-def _whole_study(assets: StudyAssets, storage: str) -> dg.JobDefinition:
+def _whole_study(
+    assets: StudyAssets, storage: str, definitions_of: Callable[[Study, str], dg.Definitions]
+) -> dg.JobDefinition:
     study = assets.study
 
     @dg.op(name=f"{study.name}_bring_up_to_date")
     def bring_up_to_date(context: dg.OpExecutionContext) -> None:
-        from histo_assets.definitions import build_definitions
         from histo_assets.defs.runs import end_dead_runs
         from histo_assets.defs.whole_study import StudyDriver
         from histo_assets.interrupts import Interrupted
 
         end_dead_runs(context.instance)
-        driver = StudyDriver(build_definitions(study, storage), study, context.instance)
+        driver = StudyDriver(definitions_of(study, storage), study, context.instance)
         try:
             outcome = driver.bring_up_to_date(context.log.info)
         except Interrupted as interrupted:

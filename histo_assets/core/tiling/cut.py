@@ -20,7 +20,6 @@ import numpy as np
 from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.integrity import slide_digest
 from histo_assets.core.slides.slide import Slide, open_slide
-from histo_assets.core.tiling.dropped import FETCHED, fetch_again
 from histo_assets.core.tiling.filters.registry import LOST, REASONS
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
@@ -102,8 +101,8 @@ def _cut(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore
 @contextmanager
 def _opened(job: SlideJob) -> Iterator[Slide]:
     """Yield the open slide, which is still the file that was inspected."""
-    if job.digest_kind == FETCHED:
-        fetch_again(job)
+    if job.fetched is not None:
+        job.fetched.fetch_again()
     if not Path(job.path).exists():
         raise MissingSlideError(f"{Path(job.path).name} is missing; fetch it again, then {job.inspect_again}`")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):

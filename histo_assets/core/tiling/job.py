@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from histo_assets.core.files import settings_digest
+from histo_assets.core.slides.arrival import FETCHED
+from histo_assets.core.slides.budget import FetchedCopy
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.core.tiling.settings import TilingSettings
@@ -38,6 +41,13 @@ class SlideJob:
     def inspect_again(self) -> str:
         """The advice to inspect the slide again, up to where options may follow and a backtick must."""
         return f"run `histo-assets materialize --select raw_slides --partition {self.tissue}"
+
+    @property
+    def fetched(self) -> FetchedCopy | None:
+        """The local copy that was fetched for the study, or None where the file is the user's own."""
+        if self.digest_kind != FETCHED:
+            return None
+        return FetchedCopy(self.slide, Path(self.path), self.digest, self.slides.source, self.inspect_again)
 
     @property
     def cells(self) -> int:

@@ -21,7 +21,6 @@ from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.assembly import Given, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
-from histo_assets.core.tiling.dropped import let_go
 from histo_assets.core.tiling.job import SlideJob
 from histo_assets.core.tiling.sampling import balanced_counts
 from histo_assets.core.tiling.settings import TilingSettings
@@ -118,7 +117,7 @@ def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
 
 def _let_go(job: SlideJob, result: Given, progress: Progress) -> None:
     """Drop what the budget does not hold, once a slide has its tiles."""
-    if isinstance(result, SlideCut) and (dropped := let_go(job)):
+    if isinstance(result, SlideCut) and job.fetched is not None and (dropped := job.fetched.let_go()):
         progress(f"dropped, to keep within {job.slides.source.keep}: {', '.join(dropped)}")
 
 
