@@ -44,7 +44,7 @@ check: $(VENV)/.dev ## ruff, codespell, mypy, import-linter
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## every test that needs no real data
-	$(BIN)/python -m pytest -m "not real and not faults" -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
+	$(BIN)/python -m pytest -m "not real and not faults" -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations=25
 
 faults: $(VENV)/.dev ## kills, interrupts, full disks, lost storage, outages: what each of them costs
 	$(BIN)/python -m pytest -m faults

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,31 @@ STUDIES = ("demo", "tiny", "diseases")
 """Studies that a session makes once; the one that takes longest first."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests that share a study in one process, others file by file; a study's tests come first."""
+@cache
+def study_of(file: Path) -> str | None:
+    """Return the study that the tests of a file use; the one that takes longest, where they use several."""
+    text = file.read_text()
+    return next((name for name in STUDIES if re.search(rf"\b{name}: FinishedStudy", text)), None)
 
-    def study_of(item: pytest.Item) -> str | None:
-        fixtures = getattr(item, "fixturenames", ())
-        return next((name for name in STUDIES if name in fixtures), None)
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of studies, so that processes side by side end together."""
     order = {name: place for place, name in enumerate(STUDIES)}
-    items.sort(key=lambda item: order.get(study_of(item) or "", len(STUDIES)))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(study_of(item) or item.path.name))
+    places = {file: order.get(study_of(file) or "", len(STUDIES)) for file in {item.path for item in items}}
+    items.sort(key=lambda item: places[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal tests to processes by file, and the files that share a study to one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByStudy(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return study_of(config.rootpath / file) or file
+
+    return ByStudy(config, log)
 
 
 @dataclass(frozen=True)
