@@ -53,7 +53,8 @@ def validation_tiles(study: Study, storage: StorageResource, seed: int, epochs: 
         rows = build_training_set(index, split_donors(selected, settings), tissues, learning, settings)
         for unit, experiment in experiments.items():
             with tempfile.TemporaryDirectory() as folder:
-                made = train(experiment, unit, rows, TileReader(sets), folder, tissues, learning, lambda text: None)
+                where, reader = Path(folder), TileReader(sets)
+                made = train(experiment, unit, rows, reader, where, tissues, learning, lambda text: None)
                 said[unit].append(made.validation())
     return {unit: pd.concat(tables, ignore_index=True) for unit, tables in said.items()}
 

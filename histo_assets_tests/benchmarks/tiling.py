@@ -42,7 +42,7 @@ def write_slide(path: Path, width: int, height: int, colour: str, seed: int = 0)
         for y in range(MARGIN, height - MARGIN, side):
             for x in range(MARGIN, width - MARGIN, side):
                 h, w = min(side, height - MARGIN - y), min(side, width - MARGIN - x)
-                turned = np.rot90(fields[rng.integers(len(fields))], rng.integers(4))
+                turned = np.rot90(fields[rng.integers(len(fields))], int(rng.integers(4)))
                 pixels[y : y + h, x : x + w] = turned[:h, :w]
         part = path.with_suffix(".part")
         write_svs(part, pixels, mpp=MPP, photometric=colour, levels=(4, 16))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import dagster as dg
 
 def test_a_run_is_recorded_in_postgresql(postgres_home: Path) -> None:
     @dg.asset
-    def slides() -> dg.MaterializeResult:
+    def slides() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(metadata={"slides": 3})
 
     with dg.DagsterInstance.from_config(str(postgres_home)) as instance:

@@ -6,6 +6,7 @@ import pytest
 
 from histo_assets.core.training.settings import FrozenSettings
 from histo_assets.defs.rooms import study_assets
+from histo_assets.storage.layout import Artefact
 from histo_assets.studies.study import Study, load_study, packaged_studies
 
 
@@ -23,7 +24,7 @@ def frozen(study: Study) -> Study:
 @pytest.mark.parametrize("trains", [True, False])
 def test_everything_that_an_artefact_is_made_from_is_asked_for_before_it(name: str, trains: bool) -> None:
     study = load_study(name)
-    seen = set()
+    seen: set[Artefact] = set()
     for need in study_assets(study if trains else frozen(study)).needs():
         assert set(need.parents) <= seen, need.artefact
         seen.add(need.artefact)

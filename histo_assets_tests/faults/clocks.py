@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from histo_assets_tests.faults.artefacts import POINTER, Stored
 from histo_assets_tests.faults.campaign import Skipped, Trial
@@ -33,7 +34,7 @@ def clock(trial: Trial) -> None:
             place.restore()
 
 
-def shifted(offset: str) -> dict[str, str]:
+def shifted(offset: str) -> dict[str, Any]:
     """Return the environment in which a process reads a clock that is `offset` away from the true one.
 
     Raises
@@ -47,7 +48,7 @@ def shifted(offset: str) -> dict[str, str]:
     raise Skipped("libfaketime is not installed (Debian package faketime)")
 
 
-def _killed_under_another_clock(trial: Trial, name: str, changes: dict[str, str]) -> bool:
+def _killed_under_another_clock(trial: Trial, name: str, changes: dict[str, Any]) -> bool:
     """Kill a run that reads another clock; the next one reads the true one."""
     place = trial.place
     artefact = MADE[0]
@@ -59,7 +60,7 @@ def _killed_under_another_clock(trial: Trial, name: str, changes: dict[str, str]
     return trial.tried(f"{artefact} killed {name}", after_the_next_run(place))
 
 
-def _pruned_under_another_clock(trial: Trial, name: str, changes: dict[str, str]) -> bool:
+def _pruned_under_another_clock(trial: Trial, name: str, changes: dict[str, Any]) -> bool:
     """Prune by another clock what the true one made, with the days that prune keeps by default."""
     place = trial.place
     (MADE[2].folder(place.data) / POINTER).unlink()

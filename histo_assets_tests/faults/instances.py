@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 from histo_assets_tests.faults.artefacts import Stored, stored
 from histo_assets_tests.faults.campaign import Trial
@@ -35,7 +36,7 @@ def lost_instance(trial: Trial) -> None:
 def second_instance(trial: Trial) -> None:
     """A second DAGSTER_HOME on the same storage, and a relative one."""
     place = trial.place
-    second = {"DAGSTER_HOME": str(place.live / "tmp" / "second")}
+    second: dict[str, Any] = {"DAGSTER_HOME": str(place.live / "tmp" / "second")}
     artefact = Stored("expression_clusters")
     before = versions(place)
     ran = place.materialize(**second)

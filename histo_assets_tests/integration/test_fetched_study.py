@@ -93,9 +93,10 @@ def test_after_one_bad_minute_of_the_server_the_next_run_has_all_slides(
             assert passed(instance, "raw_slides", "every_slide_is_sound", "liver")
             assert not passed(instance, "training_set", "no_slide_is_left_out")
             event = instance.get_latest_materialization_event(dg.AssetKey(["fetched", "training_set"]))
+            assert event is not None and event.asset_materialization is not None
             told = event.asset_materialization.metadata
             assert (told["slides_missing"].value, told["slides_quarantined"].value) == (2, 0)
-            assert "answered 404" in told["left_out"].value
+            assert "answered 404" in str(told["left_out"].value)
 
             server.contents |= out_of_reach
             asked = len(server.asked)

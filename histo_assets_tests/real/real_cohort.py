@@ -31,14 +31,14 @@ def write_real_cohort(real_data: Path, folder: Path) -> Path:
     samples = pd.read_csv(real_data / "gtex" / "GTEx_Analysis_v8_RNAseq_samples.txt", sep="\t")
     taken = dict.fromkeys(GTEX_TISSUE.values(), 0)
     rows = []
-    for label in labels.sort_values("file").itertuples():
-        stem = Path(label.file).stem
-        pixels = np.asarray(Image.open(real_data / "tiles" / "monuseg" / label.file).convert("RGB"))
+    for label in labels.sort_values("file").to_dict("records"):
+        stem = Path(label["file"]).stem
+        pixels = np.asarray(Image.open(real_data / "tiles" / "monuseg" / label["file"]).convert("RGB"))
         write_svs(folder / "slides" / f"{stem}.svs", pixels, mpp=0.25, app_mag=40)
-        tissue = GTEX_TISSUE[label.organ]
+        tissue = GTEX_TISSUE[label["organ"]]
         sample = samples.loc[samples["tissue_id"] == tissue, "sample_id"].iloc[taken[tissue]]
         taken[tissue] += 1
-        rows.append({"slide": stem, "donor": label.tcga_case, "organ": label.organ, "sample": sample})
+        rows.append({"slide": stem, "donor": label["tcga_case"], "organ": label["organ"], "sample": sample})
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
     shutil.copyfile(real_data / "expression" / "acmg59_v8_reads.gct.gz", folder / "counts.gct.gz")
     study = folder / "real.yaml"

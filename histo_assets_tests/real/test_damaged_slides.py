@@ -229,7 +229,7 @@ def test_storage_tiles_of_length_zero_are_background_as_the_scanner_means_them(p
     original = sound(path)
     damaged = bytearray(original.content)
     with tifffile.TiffFile(path) as tiff:
-        tag = tiff.pages[0].tags["TileByteCounts"]
+        tag = tiff.pages.first.tags["TileByteCounts"]
         width, count, start = tag.dtype.itemsize if hasattr(tag.dtype, "itemsize") else 4, tag.count, tag.valueoffset
         width = {3: 2, 4: 4, 16: 8}[int(tag.dtype)]
     chosen = np.random.default_rng(0).choice(count, max(1, int(share * count)), replace=False)

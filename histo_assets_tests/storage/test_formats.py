@@ -50,7 +50,7 @@ def test_a_pandas_table_comes_back_equal(tmp_path: Path) -> None:
             "mpp": np.array([0.5, np.nan, 0.25]),
             "levels": np.array([1, 2, 3], dtype="int32"),
             "side": pd.Categorical(["test", "train", "test"], ["train", "test"]),
-            "day": pd.to_datetime(["2026-01-01", None, "2026-01-03"]),
+            "day": pd.DatetimeIndex(["2026-01-01", pd.NaT, "2026-01-03"]),
         }
     )
     formats.write("tables", table, tmp_path)

@@ -78,7 +78,7 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
     split = pd.DataFrame({"donor": donors, "fold": fold, "side": side, "slides": 1})
     one = manifest[manifest["tissue"] == tissues[0]]
     raw = one[["slide", "donor", "tissue"]].assign(
-        bytes=rng.integers(3e7, 6e8, len(one)),
+        bytes=rng.integers(30_000_000, 600_000_000, len(one)),
         width=rng.integers(15_000, 60_000, len(one)),
         height=rng.integers(12_000, 40_000, len(one)),
         mpp=0.4942,
@@ -86,9 +86,9 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
         missing=None,
     )
     raw = raw.astype({"quarantined": object, "missing": object})
-    raw.iloc[0, raw.columns.get_loc("quarantined")] = "truncated: 312 of 1,452 storage tiles lie beyond the end"
-    raw.iloc[-1, raw.columns.get_loc("quarantined")] = "an HTML page, not a slide; download it again"
-    raw.iloc[-1, raw.columns.get_loc("width")] = 0
+    raw.loc[raw.index[0], "quarantined"] = "truncated: 312 of 1,452 storage tiles lie beyond the end"
+    raw.loc[raw.index[-1], "quarantined"] = "an HTML page, not a slide; download it again"
+    raw.loc[raw.index[-1], "width"] = 0
     grid = rng.integers(400, 2_000, len(one))
     funnel = pd.DataFrame({"slide": one["slide"].to_numpy(), "candidates": grid, "no_tissue": grid * 6 // 10})
     for reason in ("jpeg_size", "half_empty", "dirt", "blur", "pen", "lost"):

@@ -111,7 +111,8 @@ def test_the_regime_says_what_the_split_can_decide():
     assert regime["regime"] == "nested cross-validation"
     assert regime["locked_donors"] == 6
     assert sum(regime["donors_per_tissue"]["t1"].values()) == 10
-    assert regime["detectable_out_of_fold"] < regime["detectable_locked"]
+    out_of_fold, locked = regime["detectable_out_of_fold"], regime["detectable_locked"]
+    assert out_of_fold is not None and locked is not None and out_of_fold < locked
     many = cohort(range(500))
     assert split_regime(split_donors(many, SplitSettings()), many)["regime"] == "locked donors"
 
@@ -120,4 +121,5 @@ def test_the_detectable_r2_agrees_with_the_simulated_power():
     # A perfect predictor at r2_within .18: 54 slides confirm it 45 % of the time, 45 slides 34 %, 306 slides 99 %.
     assert detectable_r2(54, power=0.45) == pytest.approx(0.18, abs=0.01)
     assert detectable_r2(45, power=0.34) == pytest.approx(0.18, abs=0.01)
-    assert detectable_r2(306, power=0.99) < 0.18
+    many = detectable_r2(306, power=0.99)
+    assert many is not None and many < 0.18

@@ -67,7 +67,7 @@ def test_the_photometric_tag_says_what_the_jpegs_hold(tmp_path: Path) -> None:
     for photometric, tag in (("rgb", tifffile.PHOTOMETRIC.RGB), ("ycbcr", tifffile.PHOTOMETRIC.YCBCR)):
         path = write_svs(tmp_path / f"{photometric}.svs", _picture(), photometric=photometric)  # type: ignore[arg-type]
         with tifffile.TiffFile(path) as tiff:
-            assert tiff.pages[0].photometric == tag
+            assert tiff.pages.first.photometric == tag
 
 
 def test_a_slide_can_be_written_without_a_resolution(tmp_path: Path) -> None:

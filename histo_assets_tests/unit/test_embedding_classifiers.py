@@ -96,7 +96,7 @@ def test_mistakes_within_a_group_are_counted_by_sex() -> None:
     assert value["breast", "fat", "male"] == 1.0 and value["breast", "fat", "female"] == 0.0
     assert value["breast", "fat", ""] == 0.5 and value["fat", "breast", ""] == 0.0
     assert found.loc[("breast", "fat", ""), "n"] == 4
-    assert found.loc[("breast", "fat", ""), "low"] < 0.5 < found.loc[("breast", "fat", ""), "high"]
+    assert found["low"]["breast", "fat", ""] < 0.5 < found["high"]["breast", "fat", ""]
 
 
 def test_groups_of_which_a_study_has_one_tissue_count_for_nothing() -> None:
@@ -114,7 +114,7 @@ def test_merging_forgives_mistakes_within_the_group_and_no_others(rows) -> None:
     right = [(of == said) or {of, said} == {"fat", "breast"} for of, said, _ in rows]
     assert figures.loc["merged_accuracy", "value"] == pytest.approx(np.mean(right))
     plain = classification_figures(table, 20).set_index("metric")
-    assert figures.loc["merged_accuracy", "value"] >= plain.loc["accuracy", "value"]
+    assert figures["value"]["merged_accuracy"] >= plain["value"]["accuracy"]
 
 
 def test_sexes_come_from_the_cohorts_table_where_it_has_them() -> None:

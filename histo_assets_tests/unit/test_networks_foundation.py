@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -75,7 +76,7 @@ def test_an_architecture_has_the_published_parameters_and_length_of_embedding(na
 
 def written(row: Backbone, folder: Path, seed: int = 5) -> Path:
     """Write random weights as the hub has them: a state dict for timm, a folder for transformers."""
-    model = foundation_network(row, None, seed).model
+    model: Any = foundation_network(row, None, seed).model
     if row.source.startswith("transformers:"):
         model.save_pretrained(folder)
         return folder
@@ -200,7 +201,7 @@ def test_a_licence_that_was_not_accepted_and_a_hub_out_of_reach_are_two_sentence
     import huggingface_hub
 
     def gated(*_: object, **__: object) -> str:
-        response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
+        response: Any = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
         raise huggingface_hub.errors.GatedRepoError("403", response=response)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", gated)

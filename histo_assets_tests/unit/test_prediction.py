@@ -206,7 +206,7 @@ def test_an_opposite_relation_between_tissues_shows_in_r_between():
     cv = cross_validate(X, Y, donors, tissues, donors % 5, None, RIDGE, SETTINGS, genes=["simpson", "usual"])
     figures = cv.figures.set_index("gene")
     assert figures["r2_within"].min() > 0.5
-    assert figures.loc["simpson", "r_between"] < -0.8 and figures.loc["usual", "r_between"] > 0.8
+    assert figures["r_between"]["simpson"] < -0.8 and figures["r_between"]["usual"] > 0.8
 
 
 def test_figures_of_a_tissue_are_tested_only_where_it_has_enough_rows(adjusted):
@@ -229,7 +229,7 @@ def test_a_tissue_that_training_has_not_seen_is_predicted_by_the_mean_and_not_ju
 def test_a_gene_that_never_varies_is_not_evaluable_and_breaks_nothing(cohort):
     cv = cohort.validated(Y=cohort.Y.iloc[:, :5].assign(flat=1.0))
     table = recoverable_genes(cv.figures.assign(regressor="ridge"), 0, SETTINGS).set_index("gene")
-    assert not table.loc["flat", "recoverable"] and "not evaluable" in table.loc["flat", "why"]
+    assert not table.loc["flat", "recoverable"] and "not evaluable" in table["why"]["flat"]
     assert table.drop("flat")["recoverable"].all()
 
 

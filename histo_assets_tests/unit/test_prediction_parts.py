@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,7 @@ SETTINGS = PredictionSettings(bootstraps=20, permutations=20)
 PENALTIES = tuple(float(p) for p in np.logspace(-2, 5, 8))
 
 
-def _small(rows: int = 90) -> dict:
+def _small(rows: int = 90) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(rows, 30)).astype(np.float32)
     donors = np.arange(rows) // 3

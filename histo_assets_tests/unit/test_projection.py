@@ -102,7 +102,7 @@ def test_rows_are_placed_one_by_one_so_that_they_do_not_move_each_other(rows, pr
     together = place(projection, new, SETTINGS)
     alone = place(projection, new[1], SETTINGS)
     for both, one in zip(together, alone, strict=True):
-        assert np.allclose(both[1:2], one, atol=1e-5)
+        assert np.allclose(np.asarray(both)[1:2], np.asarray(one), atol=1e-5)
     assert together[0].shape == (3, 8) and together[1].shape == together[2].shape == (3, 2)
 
 

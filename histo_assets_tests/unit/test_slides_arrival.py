@@ -46,7 +46,7 @@ def arrived(tmp_path: Path, settings: SlideSettings) -> pd.DataFrame:
 
 
 def cut(tmp_path: Path, table: pd.DataFrame, settings: SlideSettings, **options: Any) -> TileSet:
-    arguments = {"tissue": "uterus", "workers": 1, "progress": lambda sentence: None} | options
+    arguments: dict[str, Any] = {"tissue": "uterus", "workers": 1, "progress": lambda sentence: None} | options
     folder = str(tmp_path / "slides")
     return tile_tissue(table, str(tmp_path / "shards"), TILING, settings, folder=folder, **arguments)
 
@@ -128,8 +128,8 @@ def test_a_slide_that_cannot_be_fetched_is_missing_and_the_others_go_on(tmp_path
     server.contents["/a"] = b"<html><head><title>Sign in</title></head></html>"
     del server.contents["/b"]
     table = arrived(tmp_path, from_server(server)).set_index("slide")
-    assert "HTML page (Sign in)" in table.loc["a", "missing"]
-    assert "answered 404" in table.loc["b", "missing"]
+    assert "HTML page (Sign in)" in table["missing"]["a"]
+    assert "answered 404" in table["missing"]["b"]
     assert table.loc["c", "missing"] is None
     assert table["quarantined"].isna().all()
 
@@ -193,7 +193,7 @@ def test_what_lies_beside_a_fetched_slide_does_not_say_where_the_folder_is(tmp_p
     server.contents["/c"] = server.contents["/c"][:5000]
     table = arrived(tmp_path, from_server(server))
     assert list(table["path"]) == ["a.svs", "b.svs", "c.svs"]
-    assert table.set_index("slide").loc["c", "quarantined"].startswith("c.svs ")
+    assert table.set_index("slide")["quarantined"]["c"].startswith("c.svs ")
     for record in (tmp_path / "slides").glob(".*.fetched.json"):
         assert str(tmp_path) not in record.read_text()
 
@@ -207,7 +207,7 @@ def stopping(request: Request) -> None:
 def test_a_truncated_slide_that_the_server_thinks_whole_is_quarantined(tmp_path: Path, server: Server) -> None:
     server.contents["/a"] = server.contents["/a"][: len(server.contents["/a"]) // 2]
     table = arrived(tmp_path, from_server(server)).set_index("slide")
-    assert "a.svs" in table.loc["a", "quarantined"]
+    assert "a.svs" in table["quarantined"]["a"]
     assert table["quarantined"].notna().sum() == 1
 
 

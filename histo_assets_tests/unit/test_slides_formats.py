@@ -147,7 +147,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         return started[-1]
 
     monkeypatch.setattr(opening._Child, "current", None)
-    monkeypatch.setattr(opening.subprocess, "Popen", noted)
+    monkeypatch.setattr("histo_assets.core.slides.opening.subprocess.Popen", noted)
     return started
 
 

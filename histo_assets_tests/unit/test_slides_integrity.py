@@ -96,7 +96,7 @@ def test_a_directory_whose_storage_tiles_do_not_make_up_the_slide_is_quarantined
     tmp_path: Path, tag: int, value: int
 ) -> None:
     path = write_svs(tmp_path / "a.svs", stroma(600, 500), associated=False, levels=())
-    with tifffile.TiffFile(path, mode="r+b") as tiff:
+    with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages.first.tags[tag].overwrite(value, dtype="I")
     assert "a.svs has a damaged directory" in reason(path)
 

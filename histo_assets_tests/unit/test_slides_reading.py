@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Compression, write_svs
 from histo_assets_tests.unit.tissue_slides import stroma, tissue_picture
 
 
@@ -67,7 +68,12 @@ def test_a_coarser_resolution_is_area_resampling_of_the_best_level(rgb: Path) ->
 def test_every_storage_tile_is_decoded_once(rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     decode = simplejpeg.decode_jpeg
-    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: decoded.append(1) or decode(*a, **k))
+
+    def noted(*given: Any, **options: Any) -> Any:
+        decoded.append(1)
+        return decode(*given, **options)
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     with open_slide(rgb) as slide:
         for y in range(0, 600, 100):
             for x in range(0, 600, 100):
@@ -90,7 +96,7 @@ def test_a_thumbnail_has_the_slide_s_shape_and_is_never_enlarged(rgb: Path) -> N
 
 
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
-def test_a_damaged_storage_tile_is_counted_as_lost(tmp_path: Path, photometric: str) -> None:
+def test_a_damaged_storage_tile_is_counted_as_lost(tmp_path: Path, photometric: Literal["rgb", "ycbcr"]) -> None:
     path = write_svs(tmp_path / "a.svs", tissue_picture(700), photometric=photometric, associated=False)
     ((x, y, w, h),) = overwrite_storage_tiles(path, 1)
     with open_slide(path) as slide:
@@ -113,7 +119,7 @@ def test_a_storage_tile_of_length_zero_is_blank_and_not_lost(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("compression", ["jpeg2000", "lzw", "deflate", "none"])
-def test_other_compressions_are_read_through_slideio(tmp_path: Path, compression: str) -> None:
+def test_other_compressions_are_read_through_slideio(tmp_path: Path, compression: Compression) -> None:
     pixels = stroma(480, 480)
     path = write_svs(tmp_path / "a.svs", pixels, compression=compression, associated=False, quality=95)
     with open_slide(path) as slide:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from histo_assets.core.slides.slide import open_slide
 from histo_assets.core.tiling import cut as cut_module
 from histo_assets.core.tiling.sidecar import SlideCut
 from histo_assets_tests.unit.test_tiling_tiles import TILING, cut, files
@@ -60,7 +61,7 @@ def test_one_new_slide_is_the_only_one_that_is_opened(
 ) -> None:
     cut(table.head(7), tmp_path)
     opened: list[str] = []
-    really_open = cut_module.open_slide
+    really_open = open_slide
 
     def noted(path: Any, *rest: Any) -> Any:
         opened.append(Path(path).stem)

@@ -53,8 +53,8 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def cut(table: pd.DataFrame, root: Path | str, tiling: TilingSettings = TILING, **options: Any) -> TileSet:
-    arguments = {"workers": 1, "progress": lambda sentence: None, "slide_settings": SlideSettings()} | options
-    return tile_tissue(table, str(root), tiling, tissue="uterus", **arguments)
+    usual: dict[str, Any] = {"workers": 1, "progress": lambda sentence: None, "slide_settings": SlideSettings()}
+    return tile_tissue(table, str(root), tiling, tissue="uterus", **(usual | options))
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -153,7 +153,7 @@ def test_a_stricter_threshold_that_enough_tiles_pass_opens_no_slide(tmp_path: Pa
     many = cut(table, tmp_path / "shards", TILING.model_copy(update={"tiles_per_slide": 20}))
     looked_at.clear()
     (tmp_path / "slides").rename(tmp_path / "elsewhere")
-    stricter = QualitySettings(min_sharpness=float(many.index["sharpness"].median() or 0))
+    stricter = QualitySettings(min_sharpness=float(many.index["sharpness"].quantile(0.5, "midpoint") or 0))
     few = cut(table, tmp_path / "shards", TILING.model_copy(update={"quality": stricter}))
     assert few.complete
     assert not few.quarantined
@@ -243,7 +243,7 @@ def greedy_cut(job: Any, wanted: int, earlier: Any) -> Any:
 
 
 def greedy_cut_or_reason(job: Any, wanted: int, earlier: Any) -> Any:
-    tiles_module.cut_slide = greedy_cut
+    vars(tiles_module)["cut_slide"] = greedy_cut
     return _cut_or_reason(job, wanted, earlier)
 
 
@@ -428,7 +428,11 @@ def test_a_handle_of_version_0_1_0_is_read_and_found_again_by_its_folder_s_name(
 def test_slides_that_inspection_left_out_are_named_with_the_tiles_and_change_no_version(
     slides: pd.DataFrame, tmp_path: Path
 ) -> None:
-    others = slides.assign(slide=["x", "y", "z"], missing=["404", None, None], quarantined=[None, "torn", "torn"])
+    others = slides.assign(
+        slide=["x", "y", "z"],
+        missing=pd.Series(["404", None, None], dtype=object),
+        quarantined=pd.Series([None, "torn", "torn"], dtype=object),
+    )
     whole = cut(slides, tmp_path / "shards")
     made = cut(pd.concat([slides, others], ignore_index=True), tmp_path / "shards")
     assert made.content_digest() == whole.content_digest()

@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from torch import nn
 
 from histo_assets.core import progress
 from histo_assets.core.cohort.settings import SplitSettings
@@ -74,6 +75,12 @@ def killed(monkeypatch):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Checkpoint:
     return trained(tmp_path_factory.mktemp("trained"), experiment(epochs=4, checkpoints=(1,)))
+
+
+def classifier(learner: Learner) -> nn.Linear:
+    layer = learner.network.model.get_submodule("classifier.1")
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
@@ -206,7 +213,7 @@ def test_a_gradient_that_is_not_finite_is_not_learnt_from() -> None:
     learner = Learner(chosen, learning(chosen), 3, None)
     before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items() if "num_" not in name}
     blank = plain(np.full((4, 48, 48, 3), 128, np.uint8), learner.network.backbone)
-    learner.network.model.classifier[1].weight.register_hook(lambda gradient: gradient * math.nan)
+    classifier(learner).weight.register_hook(lambda gradient: gradient * math.nan)
     assert not learner.step(blank, torch.tensor([0, 1, 2, 0]), 1e-3, 0).is_finite
     after = learner.network.state_dict()
     assert all(torch.equal(before[n], after[n]) for n, p in learner.network.named_parameters())
@@ -231,7 +238,7 @@ def test_smoothed_labels_make_a_sure_network_pay() -> None:
         chosen = experiment(weights="random", label_smoothing=smoothing)
         learner = Learner(chosen, learning(chosen), 3, None)
         with torch.no_grad():
-            learner.network.model.classifier[1].bias[:] = torch.tensor([20.0, 0.0, 0.0])
+            classifier(learner).bias[:] = torch.tensor([20.0, 0.0, 0.0])
         blank = plain(np.full((4, 48, 48, 3), 128, np.uint8), learner.network.backbone)
         losses.append(learner.step(blank, torch.zeros(4, dtype=torch.int64), 0.0, 0).loss)
     assert losses[0] < 0.01 and losses[1] > 1.0

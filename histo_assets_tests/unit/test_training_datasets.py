@@ -153,8 +153,9 @@ def test_an_epoch_that_was_not_frozen_is_refused() -> None:
 )
 def test_a_tile_index_that_does_not_fit_the_split_is_refused_by_name(change, message) -> None:
     index, _ = tile_index()
+    tiles, split = change(index, donor_split())
     with pytest.raises(LearningError, match=message):
-        build_training_set(*change(index, donor_split()), TISSUES, learning(experiment()), SplitSettings())
+        build_training_set(tiles, split, TISSUES, learning(experiment()), SplitSettings())
 
 
 def test_the_standard_batch_is_the_start_of_the_first_epoch() -> None:

@@ -54,7 +54,7 @@ GENES = {
 @pytest.mark.parametrize("locked_donors", [0, 60])
 def test_each_of_the_three_criteria_decides_alone(locked_donors: int) -> None:
     r2, low, q, _ = zip(*GENES.values(), strict=True)
-    decisive = {"r2_within": r2, "r2_within_low": low, "r2_within_high": 0.9, "q": q}
+    decisive: dict[str, Any] = {"r2_within": r2, "r2_within_low": low, "r2_within_high": 0.9, "q": q}
     worthless = dict.fromkeys(decisive, np.nan)
     folds, locked = (worthless, decisive) if locked_donors else (decisive, worthless)
     table = pd.DataFrame({"gene": list(GENES), "regressor": "ridge", "direction": "same", "r_between": 0.0, **folds})
@@ -304,7 +304,7 @@ def test_figures_of_matching_are_those_counted_pair_by_pair() -> None:
         counted = [_counted_closer(predicted[part], measured[part]) for part in parts]
         sizes = [len(one) // 2 for one in counted]
         for k in (1, 5, 10):
-            row = figures.loc[(scope, f"recall@{k}")]
+            row: Any = figures.loc[(scope, f"recall@{k}")]
             assert row["value"] == pytest.approx(np.mean([count < k for one in counted for count in one]))
             chance = sum(min(k / size, 1) * size for size in sizes) / sum(sizes)
             assert row["chance"] == pytest.approx(chance) and row["n"] == sum(sizes)
