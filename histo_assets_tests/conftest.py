@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal tests to processes by file, and the files that share a study to one process."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByStudy(LoadScopeScheduling):
+    class ByStudy(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
             return study_of(config.rootpath / file) or file

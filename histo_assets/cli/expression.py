@@ -56,9 +56,7 @@ def expression(
         stop(f"{out} is a folder; name a file")
     describe = None if attributes is None else _described_by(attributes)
     with _progress() as progress:
-        report = write_expression(
-            file, settings, _listed(samples), None, out, settings.gene_lengths, progress, describe
-        )
+        report = write_expression(file, settings, _listed(samples), None, out, progress, describe)
     answer = _answer(report, settings, out, time.process_time() - began)
     if as_json:
         print(json.dumps(answer))

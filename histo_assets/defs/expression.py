@@ -59,8 +59,9 @@ def build(assets: StudyAssets) -> list[Any]:
         gene_filter = settings.filter
         fitted_on = training if gene_filter.fit_on == "training_donors" else slide_pairs["sample"].unique()
         lengths = settings.gene_lengths and study.resolve(settings.gene_lengths)
+        resolved = settings.model_copy(update={"gene_lengths": lengths})
         progress = EveryFewSeconds(context.log.info, at_once=True).pass_on
-        table = read_expression(path, settings, list(obs.index), list(fitted_on), lengths, progress)
+        table = read_expression(path, resolved, list(obs.index), list(fitted_on), progress)
         for note in table.notes:
             context.log.info(note)
         adata = table.adata

@@ -73,18 +73,21 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.slides import image_grid
         from histo_assets.core.slides.inspection import with_resolutions
+        from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.tiles import tile_tissue
 
         slides = pd.DataFrame([incoming_slide])
         tile_set = tile_tissue(
             slides,
-            storage.shard_root("incoming_tiles"),
-            study.tiling.model_copy(update={"tiles_per_tissue": None}),
-            with_resolutions(study.slides, slides),
-            "incoming",
+            TissueJob(
+                "incoming",
+                storage.shard_root("incoming_tiles"),
+                study.tiling.model_copy(update={"tiles_per_tissue": None}),
+                with_resolutions(study.slides, slides),
+                study.resolve(study.incoming.folder),
+            ),
             workers=1,
             progress=context.log.info,
-            folder=study.resolve(study.incoming.folder),
         )
         images = list(tile_set.previews.values())
         return result(

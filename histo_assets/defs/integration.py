@@ -36,11 +36,11 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
     )
     def joint_projection(study: Study, slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The joint space: principal components of image and expression, scaled to equal variance and joined."""
-        from histo_assets.core.prediction.samples import paired_samples
+        from histo_assets.core.prediction.samples import paired_matrices
         from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
         from histo_assets.core.projection.project import component_scores, fit_pca
 
-        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        X, Y, obs = paired_matrices(slide_embeddings, expression_matrix)
         training = (obs["side"] == "train").to_numpy()
         image, expression = (
             component_scores(block, *fit_pca(block[training], study.projection.components)[:2]) for block in (X, Y)
@@ -90,20 +90,14 @@ def _regressors(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.prediction import r2_figure
         from histo_assets.core.prediction.crossval import cross_validate
-        from histo_assets.core.prediction.samples import covariate_columns, paired_samples
+        from histo_assets.core.prediction.samples import paired_samples
 
-        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        paired = paired_samples(slide_embeddings, expression_matrix, study.prediction.covariates)
         fitted = cross_validate(
-            X,
-            Y,
-            obs["donor"].to_numpy(),
-            obs["tissue"].to_numpy(),
-            obs["fold"].to_numpy(),
-            covariate_columns(obs, study.prediction),
+            paired,
             study.prediction.regressors[context.partition_key],
             study.prediction,
             context.log.info,
-            genes=list(expression_matrix.var_names),
             workers=worker_count(study),
         )
         figures = fitted.figures
@@ -112,7 +106,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
             fitted,
             {
                 "genes": len(figures),
-                "samples": len(obs),
+                "samples": len(paired.X),
                 "median_r2": float(figures["r2"].median()),
                 "median_r2_within": float(figures["r2_within"].median()),
                 "genes_over_tissue_mean": int((figures["r2_within"] > 0).sum()),
@@ -248,20 +242,11 @@ def _comparison(assets: StudyAssets) -> Any:
         """Tissue mean, cluster average, ridge and LightGBM side by side, out of fold."""
         from histo_assets.core.figures.prediction import comparison_figure
         from histo_assets.core.prediction.methods import compare_predictions
-        from histo_assets.core.prediction.samples import covariate_columns, paired_samples
+        from histo_assets.core.prediction.samples import paired_samples
 
-        X, Y, obs = paired_samples(slide_embeddings, expression_matrix)
+        paired = paired_samples(slide_embeddings, expression_matrix, study.prediction.covariates)
         predictions = {name: fitted.predictions for name, fitted in gene_regressors.items()}
-        table = compare_predictions(
-            X,
-            Y,
-            obs["donor"].to_numpy(),
-            obs["tissue"].to_numpy(),
-            obs["fold"].to_numpy(),
-            covariate_columns(obs, study.prediction),
-            predictions,
-            study.prediction,
-        )
+        table = compare_predictions(paired, predictions, study.prediction)
         methods = set(table["method"])
         return result(
             table,

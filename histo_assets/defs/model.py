@@ -147,6 +147,7 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.learning import training_history
         from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.training.datasets import TrainingTiles
         from histo_assets.core.training.loop import train
 
         name = context.partition_key
@@ -156,13 +157,10 @@ def _training(assets: StudyAssets) -> list[Any]:
         if _published_since(storage, name, resume):
             shutil.rmtree(resume)
         checkpoint = train(
-            experiment,
             name,
-            training_set,
-            TileReader.at(storage.shard_root("tiles")),
-            folder,
-            study.selection.tissues,
+            TrainingTiles(training_set, TileReader.at(storage.shard_root("tiles")), study.selection.tissues),
             study.learning,
+            folder,
             context.log.info,
             resume_folder=resume,
             earlier=_as_it_stands(storage, name),

@@ -40,6 +40,7 @@ def build(assets: StudyAssets) -> list[Any]:
         """Balanced, quality-filtered JPEG tiles of one tissue: a shard a slide, an index, the funnel of rejections."""
         from histo_assets.core.figures.slides import tile_pictures
         from histo_assets.core.slides.inspection import with_resolutions
+        from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.pictures import contact_sheet
         from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
@@ -47,14 +48,16 @@ def build(assets: StudyAssets) -> list[Any]:
         tissue = context.partition_key
         tile_set = tile_tissue(
             raw_slides,
-            storage.shard_root("tiles"),
-            study.tiling,
-            with_resolutions(study.slides, raw_slides),
-            tissue,
+            TissueJob(
+                tissue,
+                storage.shard_root("tiles"),
+                study.tiling,
+                with_resolutions(study.slides, raw_slides),
+                study.resolve(study.slides.folder),
+            ),
             workers=worker_count(study),
             progress=context.log.info,
             worker_megabytes=study.resources.worker_megabytes,
-            folder=study.resolve(study.slides.folder),
         )
         fetched = set(raw_slides.loc[raw_slides["digest_kind"] == "fetched", "slide"])
         unfetched = {slide: reason for slide, reason in tile_set.missing.items() if slide in fetched}

@@ -27,7 +27,7 @@ from histo_assets.core.cohort.splits import split_donors
 from histo_assets.core.evaluation.classification import confusion
 from histo_assets.core.evaluation.look_alikes import present
 from histo_assets.core.tiling.shards import TileReader
-from histo_assets.core.training.datasets import build_training_set
+from histo_assets.core.training.datasets import TrainingTiles, build_training_set
 from histo_assets.core.training.loop import train
 from histo_assets.core.training.settings import LearningSettings
 from histo_assets.definitions import storage_root
@@ -51,10 +51,10 @@ def validation_tiles(study: Study, storage: StorageResource, seed: int, epochs: 
     for fold in range(study.split.folds):
         settings = study.split.model_copy(update={"seed": seed, "validation_fold": fold})
         rows = build_training_set(index, split_donors(selected, settings), tissues, learning, settings)
-        for unit, experiment in experiments.items():
+        for unit in experiments:
             with tempfile.TemporaryDirectory() as folder:
-                where, reader = Path(folder), TileReader(sets)
-                made = train(experiment, unit, rows, reader, where, tissues, learning, lambda text: None)
+                tiles = TrainingTiles(rows, TileReader(sets), tissues)
+                made = train(unit, tiles, learning, Path(folder), lambda text: None)
                 said[unit].append(made.validation())
     return {unit: pd.concat(tables, ignore_index=True) for unit, tables in said.items()}
 

@@ -61,11 +61,11 @@ def ours(folder: str = "", backbone: str = "") -> dict[str, Any]:
     import numpy as np
 
     from histo_assets.core.embedding.inference import embed_tiles
-    from histo_assets.core.embedding.settings import EmbeddingSettings
+    from histo_assets.core.networks.inference import Inference
 
     rows, reader = training_set(Path(folder))
-    settings = EmbeddingSettings(batch_size=BATCH)
-    vectors, _ = embed_tiles(network(backbone), rows, reader, settings, PX, backbone, device="cpu")
+    inference = Inference(PX, BATCH, device="cpu")
+    vectors, _ = embed_tiles(network(backbone), rows, reader, inference, backbone)
     other = np.load(Path(folder) / "plain.npy")
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(other, axis=1)
     return {"tiles": rows.height, "cosine": float(((vectors * other).sum(1) / lengths).min())}

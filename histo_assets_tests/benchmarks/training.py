@@ -42,8 +42,8 @@ def write_cohort(folder: Path, tiles: int, px: int) -> None:
     donors = [f"donor{number}" for number in range(6)]
     for place, tissue in enumerate(TISSUES):
         field = painted(tissue, place)
-        for number, donor in enumerate(donors):
-            rows += write_shard(folder, tissue, f"{donor}-{place}", donor, field, tiles // 24, px, 10 * place + number)
+        for number in range(len(donors)):
+            rows += write_shard(folder, place, number, field, tiles // 24, px)
     split = pd.DataFrame({"donor": donors, "side": ["test", "validation", *["train"] * 4]})
     index = pl.DataFrame(rows)
     made = build_training_set(index, split, TISSUES, settings("efficientnet_b0", px), SplitSettings())
@@ -60,12 +60,13 @@ def painted(tissue: str, seed: int) -> np.ndarray[Any, Any]:
 
 
 def write_shard(
-    folder: Path, tissue: str, slide: str, donor: str, field: np.ndarray[Any, Any], tiles: int, px: int, seed: int
+    folder: Path, place: int, number: int, field: np.ndarray[Any, Any], tiles: int, px: int
 ) -> list[dict[str, Any]]:
-    """Write one slide's tiles into `<tissue>/<slide>.tar` and return their rows."""
+    """Write the tiles of one tissue's and donor's slide into `<tissue>/<slide>.tar` and return their rows."""
     import simplejpeg
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(10 * place + number)
+    tissue, donor, slide = TISSUES[place], f"donor{number}", f"donor{number}-{place}"
     path = folder / tissue / f"{slide}.tar"
     path.parent.mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -176,13 +177,15 @@ def whole_step(folder: str = "", px: str = "", backbone: str = "") -> dict[str, 
     if not folder:
         return {}
     from histo_assets.core.training import loop
+    from histo_assets.core.training.datasets import TrainingTiles
 
     rows, reader = training_set(Path(folder))
-    spent = trained_in(folder, rows, reader, settings(backbone, int(px)), loop)
+    tiles = TrainingTiles(rows, reader, TISSUES)
+    spent = trained_in(folder, tiles, settings(backbone, int(px)), loop)
     return {"cpu_ms_per_tile": 1000 * spent["cpu"] / rows.height}
 
 
-def trained_in(folder: str, rows: Any, reader: Any, learning: Any, loop: Any) -> dict[str, float]:
+def trained_in(folder: str, tiles: Any, learning: Any, loop: Any) -> dict[str, float]:
     """Return CPU and wall seconds of the batches of one epoch, and how long the loop waited for tiles."""
     waited = 0.0
     spent: dict[str, float] = {}
@@ -207,8 +210,7 @@ def trained_in(folder: str, rows: Any, reader: Any, learning: Any, loop: Any) ->
 
     loop.in_order, loop._Run._train_epoch = timed_tiles, timed_epoch
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        arguments = (learning.experiments["one"], "one", rows, reader, Path(scratch), TISSUES, learning)
-        loop.train(*arguments, lambda text: None)
+        loop.train("one", tiles, learning, Path(scratch), lambda text: None)
     return spent | {"waited": waited}
 
 
@@ -218,9 +220,11 @@ def gpu_wait(folder: str = "", px: str = "", backbone: str = "") -> dict[str, An
     if not folder:
         return {}
     from histo_assets.core.training import loop
+    from histo_assets.core.training.datasets import TrainingTiles
 
     rows, reader = training_set(Path(folder))
-    spent = trained_in(folder, rows, reader, settings(backbone, int(px), "cuda", WORKERS), loop)
+    tiles = TrainingTiles(rows, reader, TISSUES)
+    spent = trained_in(folder, tiles, settings(backbone, int(px), "cuda", WORKERS), loop)
     return {"share": spent["waited"] / spent["wall"], "tiles_per_second": rows.height / spent["wall"]}
 
 

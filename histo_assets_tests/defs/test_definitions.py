@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -80,7 +81,7 @@ def test_inputs_have_the_types_that_load_and_refuse_others(definitions: dg.Defin
     assert untyped == {"study_report"}, "the report takes whatever the study has"
     table, tiles = inputs["slide_pairs", "slide_manifest"], inputs["training_set", "tiles"]
     assert (table.display_name, tiles.display_name) == ("DataFrame", "Dict[String,TileSet]")
-    context = dg.build_op_context()
+    context: Any = dg.build_op_context()
     assert table.type_check(context, pd.DataFrame()).success
     assert not table.type_check(context, {"slide": []}).success
     assert inputs["trained_model", "training_set"].type_check(context, pl.DataFrame()).success

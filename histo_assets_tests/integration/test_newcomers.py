@@ -10,6 +10,7 @@ import pytest
 
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact, StudyStorage
+from histo_assets.storage.provenance import Pointers
 from histo_assets_tests.conftest import FinishedStudy
 from histo_assets_tests.integration.newcomers import Newcomer
 
@@ -206,7 +207,7 @@ def versions(folder: Path, assets: set[str]) -> dict[str, str]:
         for pointer in (folder / "data" / "tiny" / asset).glob("*/current.json"):
             partition = pointer.parent.name
             artefact = Artefact(asset, None if partition == "all" else partition)
-            kept[str(artefact)] = storage.pointer(artefact).version
+            kept[str(artefact)] = Pointers(storage).require(artefact).version
     return kept
 
 
@@ -350,7 +351,7 @@ def test_an_asset_with_a_check_is_one_file(newcomer: Newcomer) -> None:
     ran = newcomer.run("materialize", "--study", study)
     assert ran.returncode == 0 and "[1/1] tissue_donors (missing)" in ran.stdout, ran.stdout + ran.stderr
     storage = StudyStorage(newcomer.folder / "data" / "tiny")
-    checks = storage.pointer(Artefact("tissue_donors", None)).checks
+    checks = Pointers(storage).require(Artefact("tissue_donors", None)).checks
     assert checks["every_tissue_has_a_donor"].passed and checks["every_tissue_has_a_donor"].evidence == "4 tissues"
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from histo_assets.core.slides.directory import StoredLevel, read_directory
 from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
 from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
@@ -78,7 +79,7 @@ def cut(paths: list[Path], shards: Path, tiling: TilingSettings, workers: int = 
     ]
     table = pd.DataFrame(rows).astype({"quarantined": object})
     table["quarantined"] = table["quarantined"].where(table["quarantined"].notna(), None)
-    made = tile_tissue(table, str(shards), tiling, SlideSettings(), "uterus", workers, lambda sentence: None)
+    made = tile_tissue(table, TissueJob("uterus", str(shards), tiling, SlideSettings()), workers, lambda sentence: None)
     quarantined = dict(zip(table["slide"], table["quarantined"], strict=True))
     return TileSet(**{**made.__dict__, "quarantined": {k: v for k, v in quarantined.items() if v} | made.quarantined})
 

@@ -17,6 +17,7 @@ from histo_assets.core.slides.inspection import inspect_slides
 from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
+from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.mask import tissue_mask
 from histo_assets.core.tiling.pictures import encoded
 from histo_assets.core.tiling.quality import judge, tile_quality
@@ -95,7 +96,10 @@ def test_the_mask_tells_tissue_from_glass(path: Path) -> None:
 def test_tiles_are_cut_from_real_slides_at_their_own_resolution(tmp_path: Path) -> None:
     tiling = TilingSettings(tile_px=224, mpp=2.0, tiles_per_slide=12, tiles_per_tissue=None)
     tile_set = tile_tissue(
-        raw_slides(GTEX), str(tmp_path), tiling, SlideSettings(), "uterus", workers=1, progress=lambda sentence: None
+        raw_slides(GTEX),
+        TissueJob("uterus", str(tmp_path), tiling, SlideSettings()),
+        workers=1,
+        progress=lambda sentence: None,
     )
     assert tile_set.quarantined == {}
     assert (tile_set.complete, len(tile_set.index)) == (True, 72)
@@ -104,7 +108,7 @@ def test_tiles_are_cut_from_real_slides_at_their_own_resolution(tmp_path: Path) 
 def test_a_scan_coarser_than_the_study_s_resolution_is_refused(tmp_path: Path) -> None:
     tiling = TilingSettings(tile_px=224, mpp=0.5, tiles_per_slide=4, tiles_per_tissue=None)
     tile_set = tile_tissue(
-        raw_slides([CMU, *GTEX]), str(tmp_path), tiling, SlideSettings(), "uterus", workers=1, progress=print
+        raw_slides([CMU, *GTEX]), TissueJob("uterus", str(tmp_path), tiling, SlideSettings()), workers=1, progress=print
     )
     assert set(tile_set.index["slide"]) == {CMU.stem}
     assert set(tile_set.quarantined) == {path.stem for path in GTEX}

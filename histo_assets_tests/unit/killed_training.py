@@ -20,7 +20,7 @@ from histo_assets.core import progress
 from histo_assets.core.training import loop
 from histo_assets.core.training.checkpoint import Checkpoint
 from histo_assets.core.training.settings import ExperimentSettings
-from histo_assets_tests.unit.training_cohort import TISSUES, experiment, learning, training_set
+from histo_assets_tests.unit.training_cohort import experiment, learning, training_tiles
 
 WORKERS = 1
 
@@ -32,9 +32,8 @@ def chosen() -> ExperimentSettings:
 
 def trained(folder: Path, resume: Path, told=lambda line: None) -> Checkpoint:
     """Return the experiment's checkpoint; its state is written at random moments, as far as the child gets."""
-    tiles, reader = training_set(chosen())
     settings = learning(chosen(), batch_size=8, workers=WORKERS)
-    return loop.train(chosen(), "lite", tiles, reader, folder, TISSUES, settings, told, resume)
+    return loop.train("lite", training_tiles(chosen()), settings, folder, told, resume)
 
 
 def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_seconds: float) -> list[str]:

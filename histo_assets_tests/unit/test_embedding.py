@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from hypothesis.extra.numpy import arrays
 from histo_assets.core import progress
 from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
-from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.networks.pixels import TilePixels, scaled
 from histo_assets_tests.unit.training_cohort import tile_index
 
 LITE = "efficientnet_lite0"
-EXACT = EmbeddingSettings(precision="float32", batch_size=7)
+EXACT = Inference(48, batch_size=7, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def network():
 def test_embeddings_are_the_networks_own(network) -> None:
     index, reader = tile_index()
     rows = index[10:25]
-    embeddings, log_probabilities = embed_tiles(network, rows, reader, EXACT, 48, LITE)
+    embeddings, log_probabilities = embed_tiles(network, rows, reader, EXACT, LITE)
     tiles = torch.from_numpy(scaled(TilePixels(rows, reader, 48).read(np.arange(15)), network.backbone))
     with torch.no_grad():
         expected = network.features(tiles.permute(0, 3, 1, 2))
@@ -46,36 +47,36 @@ def test_embeddings_are_the_networks_own(network) -> None:
 def test_bfloat16_is_close_and_the_same_every_time_whatever_the_batches_and_workers(network) -> None:
     index, reader = tile_index()
     rows = index[:20]
-    exact, _ = embed_tiles(network, rows, reader, EXACT, 48, LITE)
-    first, _ = embed_tiles(network, rows, reader, EmbeddingSettings(batch_size=20), 48, LITE)
-    again, _ = embed_tiles(network, rows, reader, EmbeddingSettings(batch_size=6), 48, LITE, workers=2)
+    exact, _ = embed_tiles(network, rows, reader, EXACT, LITE)
+    first, _ = embed_tiles(network, rows, reader, Inference(48, batch_size=20), LITE)
+    again, _ = embed_tiles(network, rows, reader, Inference(48, batch_size=6, workers=2), LITE)
     assert np.linalg.norm(first - exact) / np.linalg.norm(exact) < 0.1
     assert np.allclose(first, again, atol=0.02 * np.abs(exact).max())
 
 
 def test_no_tiles_give_empty_embeddings_of_the_right_width(network) -> None:
     index, reader = tile_index()
-    embeddings, log_probabilities = embed_tiles(network, index[:0], reader, EXACT, 48, LITE)
+    embeddings, log_probabilities = embed_tiles(network, index[:0], reader, EXACT, LITE)
     assert embeddings.shape == (0, 1280) and log_probabilities.shape == (0, 3)
 
 
 def test_tiles_too_small_for_the_network_are_refused(network) -> None:
     index, reader = tile_index()
     with pytest.raises(LearningError, match="nothing but zeros at input_px 32"):
-        embed_tiles(network, index[:4], reader, EXACT, 32, LITE)
+        embed_tiles(network, index[:4], reader, replace(EXACT, input_px=32), LITE)
 
 
 def test_a_network_of_another_backbone_is_refused(network) -> None:
     index, reader = tile_index()
     with pytest.raises(LearningError, match="efficientnet_lite0, but embeddings of resnet50"):
-        embed_tiles(network, index, reader, EXACT, 48, "resnet50")
+        embed_tiles(network, index, reader, EXACT, "resnet50")
 
 
 def test_progress_tells_tiles_speed_and_time_left(network, monkeypatch) -> None:
     monkeypatch.setattr(progress, "SECONDS", 0.0)
     index, reader = tile_index()
     lines: list[str] = []
-    embed_tiles(network, index[:10], reader, EXACT.model_copy(update={"batch_size": 4}), 48, LITE, lines.append)
+    embed_tiles(network, index[:10], reader, replace(EXACT, batch_size=4), LITE, lines.append)
     assert [line.split(" tiles, ")[0] for line in lines] == ["4 of 10", "8 of 10", "10 of 10"]
     assert all(re.fullmatch(r".* tiles, \d+ tiles/s, \d+:\d\d left", line) for line in lines)
 

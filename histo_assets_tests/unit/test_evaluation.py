@@ -27,6 +27,7 @@ from histo_assets_tests.unit.training_cohort import (
     predicted_tiles,
     tile_index,
     training_set,
+    training_tiles,
 )
 
 
@@ -184,13 +185,12 @@ def test_the_majority_baseline_says_the_commonest_training_tissue() -> None:
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory) -> pd.DataFrame:
     chosen = {"one": experiment(epochs=1), "two": experiment(epochs=2, learning_rate=1e-5, mode="restart")}
-    tiles, reader = training_set(chosen["two"])
+    tiles = training_tiles(chosen["two"])
     checkpoints = []
     for name, settings_ in chosen.items():
         folder: Path = tmp_path_factory.mktemp(name)
-        checkpoints.append(
-            loop.train(settings_, name, tiles, reader, folder, TISSUES, learning(settings_), lambda line: None)
-        )
+        learned = learning(settings_, experiments={name: settings_}, studied=name)
+        checkpoints.append(loop.train(name, tiles, learned, folder, lambda line: None))
     return compare_experiments(checkpoints)
 
 

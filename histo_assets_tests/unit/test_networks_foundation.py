@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from histo_assets.core.embedding.inference import embed_tiles
-from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks import registry
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.foundation import FoundationNetwork, foundation_network, untrained
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.networks.published import published_weights
 from histo_assets.core.networks.registry import BACKBONES, Backbone
 from histo_assets.core.training.frozen import FrozenModel, frozen_model
@@ -102,8 +102,8 @@ def test_weights_from_a_file_are_those_that_were_written_and_give_the_pooled_tok
 def test_tiles_are_embedded_by_a_frozen_model_scaled_as_it_wants_them(row: Backbone, tmp_path: Path) -> None:
     model = frozen_model(FrozenSettings(backbone=row.name, weights=str(written(row, tmp_path))))
     index, reader = tile_index()
-    exact = EmbeddingSettings(precision="float32", batch_size=4)
-    vectors, scores = embed_tiles(model.network(), index[:6], reader, exact, 224, row.name)
+    exact = Inference(224, batch_size=4, precision="float32")
+    vectors, scores = embed_tiles(model.network(), index[:6], reader, exact, row.name)
     assert vectors.shape == (6, row.dim) and scores.shape == (6, 0)
     assert np.isfinite(vectors).all() and vectors.std(0).max() > 0
     from histo_assets.core.networks.pixels import TilePixels
@@ -151,7 +151,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra(row: Backbone, 
 def test_a_backbone_that_is_trained_here_may_serve_untrained_too() -> None:
     model = frozen_model(FrozenSettings(backbone="efficientnet_lite0"))
     index, reader = tile_index()
-    vectors, _ = embed_tiles(model.network(), index[:3], reader, EmbeddingSettings(), 64, "efficientnet_lite0")
+    vectors, _ = embed_tiles(model.network(), index[:3], reader, Inference(64), "efficientnet_lite0")
     assert vectors.shape == (3, 1280) and model.revision == ""
     random = frozen_model(FrozenSettings(backbone="efficientnet_lite0", weights="random", seed=3))
     assert random.weights_digest != model.weights_digest

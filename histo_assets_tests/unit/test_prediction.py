@@ -13,6 +13,7 @@ from histo_assets.core.prediction.crossval import CrossValidation, cross_validat
 from histo_assets.core.prediction.methods import compare_predictions, recoverable_genes
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
+from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 SETTINGS = PredictionSettings(bootstraps=60, permutations=40, clusters=8)
@@ -30,18 +31,12 @@ class Cohort:
     covariates: pd.DataFrame
 
     def validated(self, covariates: pd.DataFrame | None = None, regressor=RIDGE, **changes) -> CrossValidation:
-        chosen = {**vars(self), **changes}
-        return cross_validate(
-            chosen["X"],
-            chosen["Y"].to_numpy(),
-            chosen["donors"],
-            chosen["tissues"],
-            chosen["folds"],
-            covariates,
-            regressor,
-            SETTINGS,
-            genes=list(chosen["Y"].columns),
-        )
+        return cross_validate(self.paired(covariates, **changes), regressor, SETTINGS)
+
+    def paired(self, covariates: pd.DataFrame | None = None, **changes) -> PairedSamples:
+        chosen = {**vars(self), **changes, "covariates": covariates}
+        Y = chosen.pop("Y")
+        return PairedSamples(Y=Y.to_numpy(), genes=list(Y.columns), **chosen)
 
 
 def _cohort(seed: int = 0, donors: int = 51, tissues: int = 8, locked: int = 0) -> Cohort:
@@ -203,7 +198,7 @@ def test_an_opposite_relation_between_tissues_shows_in_r_between():
     X = latent[:, None] * rng.normal(size=20) + rng.normal(size=(240, 20)) * 0.5
     inside = latent - tissues * 1.5
     Y = np.column_stack([tissues * 2 - inside, tissues * 2 + inside]) + rng.normal(size=(240, 2)) * 0.5
-    cv = cross_validate(X, Y, donors, tissues, donors % 5, None, RIDGE, SETTINGS, genes=["simpson", "usual"])
+    cv = cross_validate(PairedSamples(X, Y, ["simpson", "usual"], donors, tissues, donors % 5), RIDGE, SETTINGS)
     figures = cv.figures.set_index("gene")
     assert figures["r2_within"].min() > 0.5
     assert figures["r_between"]["simpson"] < -0.8 and figures["r_between"]["usual"] > 0.8
@@ -237,12 +232,7 @@ def test_methods_stand_side_by_side_and_the_cluster_average_stays_near_the_tissu
     chosen = [name for name in cohort.Y if not name.startswith(("null", "donor"))]
     columns = [cohort.Y.columns.get_loc(name) for name in chosen]
     table = compare_predictions(
-        cohort.X,
-        cohort.Y[chosen].to_numpy(),
-        cohort.donors,
-        cohort.tissues,
-        cohort.folds,
-        cohort.covariates,
+        cohort.paired(cohort.covariates, Y=cohort.Y[chosen]),
         {"ridge": adjusted.predictions[:, columns]},
         SETTINGS,
         features={"colour": cohort.X[:, :6]},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +23,7 @@ from histo_assets.core.prediction.metrics import (
 )
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings, gene_booster
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings, gcv_choices, ridge_coefficients
+from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.prediction.spectrum import spectrum
 
@@ -32,24 +31,25 @@ SETTINGS = PredictionSettings(bootstraps=20, permutations=20)
 PENALTIES = tuple(float(p) for p in np.logspace(-2, 5, 8))
 
 
-def _small(rows: int = 90) -> dict[str, Any]:
+def _small(rows: int = 90) -> PairedSamples:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(rows, 30)).astype(np.float32)
     donors = np.arange(rows) // 3
-    return {
-        "X": X,
-        "Y": X[:, :5] * 0.8 + rng.normal(size=(rows, 5)),
-        "donors": donors,
-        "tissues": np.array(["brain", "liver", "skin"])[np.arange(rows) % 3],
-        "folds": donors % 4 - 1,
-        "covariates": pd.DataFrame({"sex": np.array(["f", "m"])[donors % 2]}),
-    }
+    return PairedSamples(
+        X,
+        X[:, :5] * 0.8 + rng.normal(size=(rows, 5)),
+        list("ABCDE"),
+        donors,
+        np.array(["brain", "liver", "skin"])[np.arange(rows) % 3],
+        donors % 4 - 1,
+        pd.DataFrame({"sex": np.array(["f", "m"])[donors % 2]}),
+    )
 
 
 @pytest.fixture(scope="module", params=["ridge", "lightgbm"])
 def validated(request) -> CrossValidation:
     regressor = RidgeSettings() if request.param == "ridge" else BoostingSettings(components=6, trees=5)
-    return cross_validate(**_small(), regressor=regressor, settings=SETTINGS, genes=list("ABCDE"))
+    return cross_validate(_small(), regressor, SETTINGS)
 
 
 def test_penalties_and_coefficients_are_those_of_scikit_learn():
@@ -99,9 +99,9 @@ def test_a_regressor_predicts_the_same_bits_after_its_files(tmp_path, validated)
     probabilities = np.random.default_rng(2).dirichlet(np.ones(3), size=90)
     model.write(tmp_path)
     read = GeneRegressor.read(tmp_path)
-    for covariates in (None, rows["covariates"]):
-        before = model.predict(rows["X"], probabilities, covariates)
-        assert np.array_equal(read.predict(rows["X"], probabilities, covariates), before)
+    for covariates in (None, rows.covariates):
+        before = model.predict(rows.X, probabilities, covariates)
+        assert np.array_equal(read.predict(rows.X, probabilities, covariates), before)
     assert read.genes == tuple("ABCDE") and read.tissues == ("brain", "liver", "skin")
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
 
@@ -129,7 +129,7 @@ def test_a_new_slide_without_covariates_is_an_average_sample_of_its_probable_tis
 
 
 def test_tile_values_average_to_the_prediction_of_the_slide():
-    cv = cross_validate(**_small(), regressor=RidgeSettings(), settings=SETTINGS, genes=list("ABCDE"))
+    cv = cross_validate(_small(), RidgeSettings(), SETTINGS)
     rng = np.random.default_rng(3)
     tiles = rng.normal(size=(50, 30)) * 2
     tiles[:, 4] += 40  # clipped for the whole slide
@@ -176,10 +176,10 @@ def test_clusters_are_found_on_training_rows_and_new_rows_join_the_nearest():
 
 def test_the_cluster_average_of_a_fold_does_not_use_its_expression():
     rows = _small()
-    before = cluster_average(rows["X"], rows["Y"], rows["folds"], 3, 0)
-    changed = np.where((rows["folds"] == 1)[:, None], 99.0, rows["Y"])
-    after = cluster_average(rows["X"], changed, rows["folds"], 3, 0)
-    assert np.array_equal(before[rows["folds"] == 1], after[rows["folds"] == 1])
+    before = cluster_average(rows.X, rows.Y, rows.folds, 3, 0)
+    changed = np.where((rows.folds == 1)[:, None], 99.0, rows.Y)
+    after = cluster_average(rows.X, changed, rows.folds, 3, 0)
+    assert np.array_equal(before[rows.folds == 1], after[rows.folds == 1])
 
 
 def test_a_sample_in_another_direction_is_unlike_training_and_a_neighbour_is_not():

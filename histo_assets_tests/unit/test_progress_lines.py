@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         while readings:
             yield readings.pop(0)
 
-    monkeypatch.setattr(progress.time, "monotonic", clock().__next__)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock().__next__))
     return readings
 
 

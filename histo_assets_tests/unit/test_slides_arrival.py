@@ -15,6 +15,7 @@ from histo_assets.core.download.idc import series_of_slides
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.slides.arrival import arrived_slides, outages
 from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
@@ -47,8 +48,8 @@ def arrived(tmp_path: Path, settings: SlideSettings) -> pd.DataFrame:
 
 def cut(tmp_path: Path, table: pd.DataFrame, settings: SlideSettings, **options: Any) -> TileSet:
     arguments: dict[str, Any] = {"tissue": "uterus", "workers": 1, "progress": lambda sentence: None} | options
-    folder = str(tmp_path / "slides")
-    return tile_tissue(table, str(tmp_path / "shards"), TILING, settings, folder=folder, **arguments)
+    tissue, folder = arguments.pop("tissue"), str(tmp_path / "slides")
+    return tile_tissue(table, TissueJob(tissue, str(tmp_path / "shards"), TILING, settings, folder), **arguments)
 
 
 def here(tmp_path: Path) -> list[str]:

@@ -27,6 +27,7 @@ from histo_assets.core.slides.slide import open_slide
 from histo_assets.core.tiling import cut as cut_module
 from histo_assets.core.tiling import tiles as tiles_module
 from histo_assets.core.tiling.cut import cut_slide
+from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
 from histo_assets.core.tiling.shards import (
@@ -53,8 +54,13 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def cut(table: pd.DataFrame, root: Path | str, tiling: TilingSettings = TILING, **options: Any) -> TileSet:
-    usual: dict[str, Any] = {"workers": 1, "progress": lambda sentence: None, "slide_settings": SlideSettings()}
-    return tile_tissue(table, str(root), tiling, tissue="uterus", **(usual | options))
+    arguments: dict[str, Any] = {
+        "workers": 1,
+        "progress": lambda sentence: None,
+        "slide_settings": SlideSettings(),
+    } | options
+    job = TissueJob("uterus", str(root), tiling, arguments.pop("slide_settings"), arguments.pop("folder", ""))
+    return tile_tissue(table, job, **arguments)
 
 
 def files(root: Path) -> dict[str, bytes]:

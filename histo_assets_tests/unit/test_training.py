@@ -22,7 +22,7 @@ from histo_assets.core.networks.forward import fast_precision
 from histo_assets.core.networks.pixels import plain
 from histo_assets.core.training import loop
 from histo_assets.core.training.checkpoint import Checkpoint, save_weights
-from histo_assets.core.training.datasets import build_training_set
+from histo_assets.core.training.datasets import TrainingTiles, build_training_set
 from histo_assets.core.training.kept import is_over
 from histo_assets.core.training.learner import Learner, Step, batch_seed
 from histo_assets.core.training.monitor import Monitor, class_weights
@@ -36,6 +36,7 @@ from histo_assets_tests.unit.training_cohort import (
     predicted_tiles,
     tile_index,
     training_set,
+    training_tiles,
 )
 
 TIMES = ["seconds", "cpu_seconds"]
@@ -46,8 +47,7 @@ class Killed(BaseException):
 
 
 def trained(folder: Path, chosen: ExperimentSettings, resume: Path | None = None, told=lambda line: None, **changes):
-    tiles, reader = training_set(chosen)
-    return loop.train(chosen, "lite", tiles, reader, folder, TISSUES, learning(chosen, **changes), told, resume)
+    return loop.train("lite", training_tiles(chosen), learning(chosen, **changes), folder, told, resume)
 
 
 @pytest.fixture
@@ -254,9 +254,8 @@ def test_a_run_stops_when_validation_gets_no_better_and_keeps_its_best_epoch(tmp
     monkeypatch.setattr(Monitor, "loss_and_accuracy", judged)
     lines: list[str] = []
     chosen, studied = experiment(epochs=6, checkpoints=(1,), patience=2), experiment(epochs=6)
-    tiles, reader = training_set(studied)
     settings = learning(studied, experiments={"lite": chosen, "studied": studied}, studied="studied")
-    checkpoint = loop.train(chosen, "lite", tiles, reader, tmp_path, TISSUES, settings, lines.append)
+    checkpoint = loop.train("lite", training_tiles(studied), settings, tmp_path, lines.append)
     assert checkpoint.epochs == (1, 2, 4)  # named, best, last
     assert len(checkpoint.history) == 4
     assert "stopped after epoch 4" in lines[-1]
@@ -294,16 +293,17 @@ def test_what_was_trained_before_with_the_same_settings_and_tiles_is_not_trained
     tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
     chosen = experiment(epochs=4, checkpoints=(1,))
-    more = {"lite": chosen, "leak": experiment(epochs=9, split="tile", order=2)}
+    leak = experiment(epochs=9, split="tile", order=2)
     index, reader = tile_index()
-    settings = learning(chosen, experiments=more)
-    tiles = build_training_set(index, donor_split(), TISSUES, settings, SplitSettings())
+    settings = learning(chosen, experiments={"lite": chosen, "leak": leak})
+    rows = build_training_set(index, donor_split(), TISSUES, settings, SplitSettings())
     lines: list[str] = []
 
     def again(folder: str, chosen: ExperimentSettings) -> Checkpoint:
         lines.clear()
-        arguments = (tiles, reader, tmp_path / folder, TISSUES, settings, lines.append)
-        return loop.train(chosen, "lite", *arguments, earlier=checkpoint)
+        settings = learning(chosen, experiments={"lite": chosen, "leak": leak})
+        tiles = TrainingTiles(rows, reader, TISSUES)
+        return loop.train("lite", tiles, settings, tmp_path / folder, lines.append, earlier=checkpoint)
 
     assert_equal(again("same", chosen), checkpoint)
     assert len(lines) == 1 and "trained before" in lines[0]
@@ -328,9 +328,10 @@ def test_a_whole_network_that_is_frozen_trains_the_classifier_alone(tmp_path: Pa
 
 def test_without_validation_tiles_its_figures_are_nan(tmp_path: Path) -> None:
     chosen = experiment(epochs=1)
-    tiles, reader = training_set(chosen)
-    tiles = tiles.filter(pl.col("side") != "validation")
-    checkpoint = loop.train(chosen, "lite", tiles, reader, tmp_path, TISSUES, learning(chosen), lambda line: None)
+    rows, reader = training_set(chosen)
+    rows = rows.filter(pl.col("side") != "validation")
+    tiles = TrainingTiles(rows, reader, TISSUES)
+    checkpoint = loop.train("lite", tiles, learning(chosen), tmp_path, lambda line: None)
     assert checkpoint.history["validation_accuracy"].isna().all()
 
 

@@ -13,19 +13,20 @@ from histo_assets.core.training.memory import ran_out_of_memory
 
 CHILD = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from histo_assets.core.training import loop
-from histo_assets_tests.unit.training_cohort import TISSUES, experiment, learning, training_set
+from histo_assets_tests.unit.training_cohort import experiment, learning, training_tiles
 
 chosen = experiment(weights="random", freeze_up_to=None, epochs=1)
-tiles, reader = training_set(chosen)
+tiles = training_tiles(chosen)
 settings = learning(chosen, batch_size=int(sys.argv[2]), input_px=int(sys.argv[3]))
-loop.train(chosen, "warm", tiles[:70], reader, Path(sys.argv[1]) / "warm", TISSUES,
-               learning(chosen, batch_size=4), lambda line: None)
+loop.train("lite", replace(tiles, rows=tiles.rows[:70]), learning(chosen, batch_size=4),
+           Path(sys.argv[1]) / "warm", lambda line: None)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limit = used + int(sys.argv[4]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-loop.train(chosen, "lite", tiles, reader, Path(sys.argv[1]) / "folder", TISSUES, settings, lambda line: None)
+loop.train("lite", tiles, settings, Path(sys.argv[1]) / "folder", lambda line: None)
 """
 
 

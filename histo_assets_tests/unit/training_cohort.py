@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import simplejpeg
-import torch
 
 from histo_assets.core.cohort.settings import SplitSettings
 from histo_assets.core.networks.forward import network_outputs
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.networks.network import Network
 from histo_assets.core.networks.predictions import prediction_table
-from histo_assets.core.training.datasets import build_training_set
+from histo_assets.core.training.datasets import TrainingTiles, build_training_set
 from histo_assets.core.training.settings import ExperimentSettings, LearningSettings
 
 TISSUES = ("colon", "liver", "skin")
@@ -68,10 +68,13 @@ def learning(chosen: ExperimentSettings, **changes: object) -> LearningSettings:
 
 def predicted_tiles(network: Network, rows: pl.DataFrame, reader: MemoryReader) -> pd.DataFrame:
     """Return what a network says of rows of the training set, in float32."""
-    _, log_probabilities = network_outputs(
-        network, rows, reader, TILE_PX, batch_size=64, precision=torch.float32, device=torch.device("cpu")
-    )
+    _, log_probabilities = network_outputs(network, rows, reader, Inference(TILE_PX, 64, "float32", "cpu"))
     return prediction_table(rows.select("tile", "slide", "donor", "tissue", "side"), log_probabilities, TISSUES)
+
+
+def training_tiles(chosen: ExperimentSettings) -> TrainingTiles:
+    """Return the training set of the cohort as what an experiment learns from."""
+    return TrainingTiles(*training_set(chosen), TISSUES)
 
 
 def training_set(chosen: ExperimentSettings, **split: object) -> tuple[pl.DataFrame, MemoryReader]:

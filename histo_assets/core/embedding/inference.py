@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -23,31 +23,20 @@ def embed_tiles(
     network: Network | FoundationNetwork,
     index: pl.DataFrame,
     reader: TileBytes,
-    settings: EmbeddingSettings,
-    input_px: int,
+    inference: Inference,
     backbone: str,
     progress: Progress = silent,
-    *,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    threads: int = 1,
-    workers: int = 0,
 ) -> tuple[Matrix, Matrix]:
     """Return the pooled embedding and the log-probabilities of each tile.
-
-    The stages run channels-last in `settings.precision`, pooling and classifier in float32.
 
     Parameters
     ----------
     index
         Columns tile, tissue, shard, offset, length; one row a tile.
-    input_px
-        Side of what the network sees of a tile, in pixels.
     backbone
         Name of the backbone that `network` must be.
     progress
         Called every few seconds with tiles done, speed and time left.
-    threads, workers
-        Threads of torch, and threads that decode ahead.
 
     Returns
     -------
@@ -59,21 +48,8 @@ def embed_tiles(
     LearningError
         The network is of another backbone, or a tile cannot be decoded.
     """
-    import torch
-
-    from histo_assets.core.networks import forward
-
     if network.backbone.name != backbone:
         raise LearningError(f"the network is {network.backbone.name}, but embeddings of {backbone} are asked for")
-    with forward.threads(threads):
-        return forward.network_outputs(
-            network,
-            index,
-            reader,
-            input_px,
-            batch_size=settings.batch_size,
-            precision=getattr(torch, settings.precision),
-            device=forward.choose_device(device),
-            workers=workers,
-            progress=progress,
-        )
+    from histo_assets.core.networks.forward import network_outputs
+
+    return network_outputs(network, index, reader, inference, progress)

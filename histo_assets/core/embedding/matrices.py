@@ -13,6 +13,7 @@ from histo_assets.core.embedding.linear_probe import TissueProbe
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.embedding.settings import EmbeddingSettings
 from histo_assets.core.networks.errors import LearningError
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.progress import Progress
 from histo_assets.core.tiling.shards import TileReader, TileSet
 from histo_assets.core.training.frozen import FrozenModel
@@ -46,7 +47,8 @@ def tile_matrix(
 
     index = tiles.index
     reader = TileReader([tiles])
-    vectors, scores = embed_tiles(model.network(), index, reader, settings, input_px, model.backbone, progress)
+    inference = Inference(input_px, settings.batch_size, settings.precision)
+    vectors, scores = embed_tiles(model.network(), index, reader, inference, model.backbone, progress)
     scores = scores[:, : len(model.labels)]
     labels = np.asarray(model.labels, dtype=object)
     obs = index.select(_OF_TILES).to_pandas()

@@ -16,6 +16,7 @@ from histo_assets.core.evaluation.classification import (
 )
 from histo_assets.core.evaluation.look_alikes import merged_figures, mistaken_figures
 from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.networks.predictions import prediction_table
 from histo_assets.core.progress import Progress
 from histo_assets.core.training.checkpoint import Checkpoint
@@ -60,9 +61,7 @@ def evaluate(
     LearningError
         The network was trained on another training set, or a tile cannot be decoded.
     """
-    import torch
-
-    from histo_assets.core.networks import forward
+    from histo_assets.core.networks.forward import network_outputs
     from histo_assets.core.training.resume import training_set_digest
 
     rows = training_rows(training_set, model.checkpoint.experiment)
@@ -72,18 +71,14 @@ def evaluate(
             " materialise trained_model again"
         )
     labels = list(model.labels)
-    with forward.threads(settings.threads):
-        embeddings, log_probabilities = forward.network_outputs(
-            model.network(),
-            rows,
-            reader,
-            settings.input_px,
-            batch_size=settings.batch_size,
-            precision=torch.bfloat16,
-            device=forward.choose_device(settings.device),
-            workers=settings.workers,
-            progress=progress,
-        )
+    inference = Inference(
+        settings.input_px,
+        settings.batch_size,
+        device=settings.device,
+        threads=settings.threads,
+        workers=settings.workers,
+    )
+    embeddings, log_probabilities = network_outputs(model.network(), rows, reader, inference, progress)
     tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
     said = {NETWORK: [tiles, slide_predictions(tiles)]}
     progress("second classifiers on the embeddings")

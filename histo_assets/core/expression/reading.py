@@ -82,7 +82,6 @@ def read_expression(
     settings: ExpressionSettings,
     samples: Sequence[str] | None,
     filter_samples: Sequence[str] | None,
-    gene_lengths: str | None = None,
     progress: Progress = silent,
 ) -> ExpressionTable:
     """Return the expression of `samples`, with the genes that pass a filter fitted on `filter_samples`.
@@ -94,14 +93,12 @@ def read_expression(
     path
         Local path or URL.
     settings
-        Format, units and gene filter.
+        Format, units and gene filter; `gene_lengths` is a path from here.
     samples
         In the order of the result, repeats are dropped; None for all samples of the file.
     filter_samples
         The samples that maximum and standard deviation run over, training donors' in a rigorous study; None for
         those of the result.
-    gene_lengths
-        Where `settings.gene_lengths` lies; None to take it as it stands there.
     progress
         Called with a line on how far the reading is.
 
@@ -113,7 +110,7 @@ def read_expression(
     """
     from anndata import AnnData
 
-    reading = _Reading(path, settings, samples, filter_samples, gene_lengths, progress)
+    reading = _Reading(path, settings, samples, filter_samples, progress)
     with SetAside(len(reading.taken)) as aside:
         report, kept = reading.report(aside)
         matrix = np.empty((len(report.samples), len(report.var)), dtype=np.float32)
@@ -127,7 +124,6 @@ def write_expression(
     samples: Sequence[str] | None,
     filter_samples: Sequence[str] | None,
     target: Path,
-    gene_lengths: str | None = None,
     progress: Progress = silent,
     describe: Callable[[list[str]], pd.DataFrame] | None = None,
 ) -> ExpressionReport:
@@ -145,7 +141,7 @@ def write_expression(
     import h5py
     from anndata import AnnData
 
-    reading = _Reading(path, settings, samples, filter_samples, gene_lengths, progress)
+    reading = _Reading(path, settings, samples, filter_samples, progress)
     obs = (describe or _obs)(reading.taken)
     with atomic_path(target) as temporary, SetAside(len(reading.taken), temporary.parent) as aside:
         report, kept = reading.report(aside)
@@ -162,10 +158,9 @@ def filter_expression(
     settings: ExpressionSettings,
     samples: Sequence[str] | None = None,
     filter_samples: Sequence[str] | None = None,
-    gene_lengths: str | None = None,
 ) -> ExpressionReport:
     """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
-    return _Reading(path, settings, samples, filter_samples, gene_lengths, silent).report()[0]
+    return _Reading(path, settings, samples, filter_samples, silent).report()[0]
 
 
 def open_expression(path: str, settings: ExpressionSettings, progress: Progress = silent) -> ExpressionSource:
@@ -194,7 +189,6 @@ class _Reading:
         settings: ExpressionSettings,
         samples: Sequence[str] | None,
         filter_samples: Sequence[str] | None,
-        gene_lengths: str | None,
         progress: Progress,
     ) -> None:
         self.path, self.settings, self.units = path, settings, settings.units
@@ -207,7 +201,7 @@ class _Reading:
         self.read = list(dict.fromkeys([*self.fitted, *self.taken]))
         self.lengths: GeneLengths | None = None
         if settings.gene_lengths:
-            self.lengths = read_gene_lengths(gene_lengths or settings.gene_lengths)
+            self.lengths = read_gene_lengths(settings.gene_lengths)
 
     def report(self, aside: SetAside | None = None) -> tuple[ExpressionReport, npt.NDArray[np.bool_]]:
         """Return the report, and which of the genes that were set aside stay."""

@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histo_assets.core.networks.errors import LearningError, TileBytes
 from histo_assets.core.networks.foundation import FoundationNetwork
+from histo_assets.core.networks.inference import Inference
 from histo_assets.core.networks.network import Network
 from histo_assets.core.networks.pixels import Batch, TilePixels, batch_plan, in_order, plain
 from histo_assets.core.progress import EveryFewSeconds, Progress, minutes, silent
@@ -118,12 +119,7 @@ def network_outputs(
     network: Network | FoundationNetwork,
     rows: pl.DataFrame,
     reader: TileBytes,
-    input_px: int,
-    *,
-    batch_size: int,
-    precision: torch.dtype,
-    device: torch.device,
-    workers: int = 0,
+    inference: Inference,
     progress: Progress = silent,
 ) -> tuple[Matrix, Matrix]:
     """Return what a network in evaluation mode says of tiles.
@@ -132,8 +128,6 @@ def network_outputs(
     ----------
     rows
         Columns tile, tissue, shard, offset, length.
-    input_px
-        Side of what the network sees of a tile, in pixels.
     progress
         Called every few seconds with tiles done, speed and time left.
 
@@ -149,25 +143,27 @@ def network_outputs(
         A tile cannot be decoded, or all embeddings are zero, as those of the Lite networks are at
         32 px, or all the same.
     """
-    stages = FastStages(network.stages, precision).to(device)
+    device = choose_device(inference.device)
+    stages = FastStages(network.stages, getattr(torch, inference.precision)).to(device)
     head = network.head().to(device)
-    pixels = TilePixels(rows, reader, input_px, cache_bytes=0)
-    plan = batch_plan(np.arange(rows.height), batch_size)
+    pixels = TilePixels(rows, reader, inference.input_px, cache_bytes=0)
+    plan = batch_plan(np.arange(rows.height), inference.batch_size)
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
     log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
     say = EveryFewSeconds(progress)
-    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, workers)
-    for positions, batch in zip(plan, made, strict=True):
-        with torch.inference_mode():
-            embedding = head.embed(stages(as_tensor(batch, device)).float())
-            logits = head.classify(embedding)
-        embeddings[positions] = embedding.cpu().numpy()
-        log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()
-        say(partial(_line, int(positions[-1]) + 1, rows.height))
+    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, inference.workers)
+    with threads(inference.threads):
+        for positions, batch in zip(plan, made, strict=True):
+            with torch.inference_mode():
+                embedding = head.embed(stages(as_tensor(batch, device)).float())
+                logits = head.classify(embedding)
+            embeddings[positions] = embedding.cpu().numpy()
+            log_probabilities[positions] = torch.log_softmax(logits, 1).cpu().numpy()
+            say(partial(_line, int(positions[-1]) + 1, rows.height))
     if rows.height and not embeddings.any():
         raise LearningError(
-            f"{network.backbone.name} gives nothing but zeros at input_px {input_px}, which is too small for it; "
-            f"take 64 or more"
+            f"{network.backbone.name} gives nothing but zeros at input_px {inference.input_px}, which is too small "
+            "for it; take 64 or more"
         )
     if rows.height > _FEW_TILES and (embeddings == embeddings[0]).all():
         raise LearningError(

@@ -27,6 +27,7 @@ from histo_assets.core.prediction.frames import (
 from histo_assets.core.prediction.gene_regressor import GeneRegressor
 from histo_assets.core.prediction.metrics import correlation
 from histo_assets.core.prediction.regressors.regressor import RegressorSettings
+from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.scoring import (
     Judged,
     gene_figures,
@@ -109,17 +110,11 @@ class OutOfFold:
 
 
 def cross_validate(
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    donors: Sequence[str] | NDArray[Any],
-    tissues: Sequence[str] | NDArray[Any],
-    folds: Sequence[int] | NDArray[Any],
-    covariates: pd.DataFrame | None,
+    paired: PairedSamples,
     regressor: RegressorSettings,
     settings: PredictionSettings,
     progress: Progress = silent,
     *,
-    genes: Sequence[str] | None = None,
     workers: int = 1,
 ) -> CrossValidation:
     """Return out-of-fold predictions and figures of every gene.
@@ -130,18 +125,6 @@ def cross_validate(
 
     Parameters
     ----------
-    X
-        (n, d) embeddings, one row an RNA sample.
-    Y
-        (n, g) expression, log2(1 + TPM) or the like.
-    donors, tissues
-        (n,) names.
-    folds
-        (n,) int, -1 for locked donors.
-    covariates
-        n rows, the columns to regress out of both sides; None for none.
-    genes
-        (g,) names; numbers when None.
     workers
         Processes that LightGBM's genes are dealt to.
 
@@ -151,8 +134,10 @@ def cross_validate(
         Sizes that do not agree, values that are not finite, a donor in two folds, fewer than two folds,
         too few rows, or a covariate that is the tissue under another name.
     """
-    samples, notes = checked_samples(X, Y, donors, tissues, folds, covariates)
-    names = _gene_names(genes, Y.shape[1])
+    samples, notes = checked_samples(paired)
+    Y, names = paired.Y, tuple(str(gene) for gene in paired.genes)
+    if len(names) != Y.shape[1]:
+        raise PredictionError(f"{len(names)} gene names were given for {Y.shape[1]} columns of expression")
     with regressor.learning(workers, settings.seed) as image:
         frames = fold_frames(samples, image)
         whole = whole_frame(samples, image)
@@ -184,7 +169,8 @@ def out_of_fold_predictions(
     samples = replace(samples, X=np.asarray(X))
     with regressor.learning() as image:
         frames, whole = fold_frames(samples, image), whole_frame(samples, image)
-        return _predicted(frames, whole, Y, _gene_names(None, Y.shape[1]), silent)[0].predictions
+        names = tuple(str(number) for number in range(Y.shape[1]))
+        return _predicted(frames, whole, Y, names, silent)[0].predictions
 
 
 def _predicted(
@@ -229,10 +215,3 @@ def _between_tissues(model: GeneRegressor) -> Floats:
     features, genes = model.adjustment.features.means, model.expression.means
     said = ((features - features.mean(axis=0)) / model.adjustment.scale) @ slopes
     return correlation(said - said.mean(axis=0), genes - genes.mean(axis=0))
-
-
-def _gene_names(genes: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    names = tuple(str(number) for number in range(count)) if genes is None else tuple(str(gene) for gene in genes)
-    if len(names) != count:
-        raise PredictionError(f"{len(names)} gene names were given for {count} columns of expression")
-    return names

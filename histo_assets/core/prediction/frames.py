@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from histo_assets.core.prediction.adjustment import Adjustment, Effects, TrainingRows
 from histo_assets.core.prediction.covariates import PredictionError, usable_covariates
 from histo_assets.core.prediction.regressors.regressor import Features, ImageModel, Learn
+from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.spectrum import spectrum
 
 Floats = NDArray[np.float64]
@@ -83,20 +84,13 @@ class Frame:
         return Learned(self.weights @ effects.means, effects.of(self.weights, self.design), residual, effects, model)
 
 
-def checked_samples(
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    donors: Sequence[str] | NDArray[Any],
-    tissues: Sequence[str] | NDArray[Any],
-    folds: Sequence[int] | NDArray[Any],
-    covariates: pd.DataFrame | None,
-) -> tuple[Samples, list[str]]:
+def checked_samples(paired: PairedSamples) -> tuple[Samples, list[str]]:
     """Return the rows, checked, with the covariates that can be used, and notes on those that cannot."""
-    X, Y, fold = np.asarray(X), np.asarray(Y), np.asarray(folds, dtype=np.int64)
-    donor, tissue = np.asarray(donors, dtype=str), np.asarray(tissues, dtype=str)
+    X, Y, fold = np.asarray(paired.X), np.asarray(paired.Y), np.asarray(paired.folds, dtype=np.int64)
+    donor, tissue = np.asarray(paired.donors, dtype=str), np.asarray(paired.tissues, dtype=str)
     sizes = {"features": len(X), "expression": len(Y), "donors": len(donor), "tissues": len(tissue), "folds": len(fold)}
-    if covariates is not None:
-        sizes["covariates"] = len(covariates)
+    if paired.covariates is not None:
+        sizes["covariates"] = len(paired.covariates)
     if len(set(sizes.values())) > 1:
         raise PredictionError(f"rows do not agree: {', '.join(f'{n} of {what}' for what, n in sizes.items())}")
     for what, matrix in (("features", X), ("expression", Y)):
@@ -111,7 +105,7 @@ def checked_samples(
         raise PredictionError(f"donor {torn.iloc[0]} stands in more than one fold; split by donor")
     if len(np.unique(fold[fold >= 0])) < 2:
         raise PredictionError("cross-validation needs at least two folds of donors; lower split.test_share")
-    usable, notes = usable_covariates(covariates, tissue.tolist(), donor.tolist())
+    usable, notes = usable_covariates(paired.covariates, tissue.tolist(), donor.tolist())
     return Samples(X, donor, tissue, fold, usable), notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from histo_assets.core.prediction.crossval import out_of_fold_predictions
 from histo_assets.core.prediction.frames import Samples, checked_samples, gene_blocks, plain_baselines
 from histo_assets.core.prediction.metrics import bootstrap_shares, membership, share_explained
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
+from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]
@@ -73,12 +74,7 @@ def recoverable_genes(figures: pd.DataFrame, locked_donors: int, settings: Predi
 
 
 def compare_predictions(
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    donors: Sequence[str] | NDArray[Any],
-    tissues: Sequence[str] | NDArray[Any],
-    folds: Sequence[int] | NDArray[Any],
-    covariates: pd.DataFrame | None,
+    paired: PairedSamples,
     predictions: Mapping[str, NDArray[Any]],
     settings: PredictionSettings,
     *,
@@ -100,7 +96,7 @@ def compare_predictions(
     units), share_better (of genes with a smaller error than the tissue mean's), from_tissue_mean (root mean
     square difference of the two predictions: how far a method departs from it).
     """
-    samples, _ = checked_samples(X, Y, donors, tissues, folds, covariates)
+    Y, (samples, _) = paired.Y, checked_samples(paired)
     tissue_mean, with_covariates, known = plain_baselines(samples, Y)
     methods: dict[str, Callable[[], NDArray[Any]]] = {
         "global mean": lambda: _global_mean(Y, samples.folds),

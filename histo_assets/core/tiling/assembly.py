@@ -9,10 +9,9 @@ import pandas as pd
 import polars as pl
 
 from histo_assets.core.files import settings_digest
-from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.cut import EXAMPLES
 from histo_assets.core.tiling.filters.registry import REASONS
-from histo_assets.core.tiling.job import SlideJob
+from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
@@ -29,10 +28,7 @@ def tile_set_of(
     jobs: Mapping[str, SlideJob],
     given: Mapping[str, Given],
     counts: Mapping[str, int],
-    settings: TilingSettings,
-    slide_settings: SlideSettings,
-    tissue: str,
-    shard_root: str,
+    job: TissueJob,
 ) -> TileSet:
     """Return the tile set of a tissue from what each of its slides came to, those without a job included."""
     cuts = {slide: given[slide] for slide in jobs}
@@ -48,13 +44,14 @@ def tile_set_of(
     whole = [cut for cut in cuts.values() if isinstance(cut, SlideCut)]
     left_out = {slide: reason for slide, result in given.items() if (reason := _left_out(result))}
     missing = {slide: out.reason for slide, out in left_out.items() if out.missing}
+    settings = job.tiling
     wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
     return TileSet(
         index=index,
         funnel=_funnel(whole, counts, settings),
-        tissue=tissue,
-        parameters=settings_digest(settings.without_overrides(), slide_settings.max_lost_share),
-        shard_root=str(shard_root),
+        tissue=job.tissue,
+        parameters=settings_digest(settings.without_overrides(), job.slides.max_lost_share),
+        shard_root=job.shard_root,
         quarantined={slide: left_out[slide].reason for slide in jobs if slide in left_out and slide not in missing},
         complete=len(index) >= wanted,
         previews=previews,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.arrival import FETCHED
@@ -14,6 +16,41 @@ from histo_assets.core.tiling.settings import TilingSettings
 
 REVISION = 2
 """Raised when the same settings come to mean other tiles: no earlier shard is reused then."""
+
+
+@dataclass(frozen=True)
+class TissueJob:
+    """The slides of one tissue to cut: how, and where their shards go.
+
+    Attributes
+    ----------
+    shard_root
+        Local path or fsspec URL; the shards lie in its folder `tissue`.
+    folder
+        What the paths of slides are relative to.
+    """
+
+    tissue: str
+    shard_root: str
+    tiling: TilingSettings
+    slides: SlideSettings
+    folder: str = ""
+
+    def of_slide(self, row: Mapping[Any, Any]) -> SlideJob:
+        """Return the job of one slide, a row of the inspected slides."""
+        return SlideJob(
+            slide=row["slide"],
+            path=str(Path(self.folder) / row["path"]),
+            mpp=float(row["mpp"]),
+            digest=row["digest"],
+            digest_kind=row["digest_kind"],
+            width=int(row["width"]),
+            height=int(row["height"]),
+            tissue=self.tissue,
+            shard_root=self.shard_root,
+            tiling=self.tiling,
+            slides=self.slides,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from histo_assets.core.progress import Progress
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
@@ -70,10 +71,12 @@ def tile_slide(
     row = {"slide": slide, "donor": slide, "tissue": tissue, "sample": slide} | asdict(record)
     tiles = tile_tissue(
         pd.DataFrame([row]),
-        str(out.absolute() / SHARDS),
-        settings.model_copy(update={"tiles_per_tissue": None}),
-        slide_settings,
-        tissue,
+        TissueJob(
+            tissue,
+            str(out.absolute() / SHARDS),
+            settings.model_copy(update={"tiles_per_tissue": None}),
+            slide_settings,
+        ),
         workers=1,
         progress=progress,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model, field_validator
 
@@ -23,6 +23,11 @@ class QualitySettings(_Thresholds):  # type: ignore[misc]
         default_factory=dict,
         description="Tissue -> thresholds of its own: `{adipose_subcutaneous: {min_jpeg_bytes_per_pixel: 0.05}}`.",
     )
+
+    if TYPE_CHECKING:  # a checker does not see fields that come from a registry
+
+        def __init__(self, **thresholds: Any) -> None: ...
+        def __getattr__(self, name: str) -> float: ...
 
     @field_validator("per_tissue")
     @classmethod

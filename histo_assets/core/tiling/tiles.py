@@ -18,12 +18,10 @@ from histo_assets.core.files import without_folder
 from histo_assets.core.progress import Progress
 from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
-from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.assembly import Given, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
-from histo_assets.core.tiling.job import SlideJob
+from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.sampling import balanced_counts
-from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.shards import ShardStore, TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut
 
@@ -36,14 +34,10 @@ _WORTH_A_POOL = 3e8
 
 def tile_tissue(
     raw_slides: pd.DataFrame,
-    shard_root: str,
-    settings: TilingSettings,
-    slide_settings: SlideSettings,
-    tissue: str,
+    tissue_job: TissueJob,
     workers: int,
     progress: Progress,
     worker_megabytes: int = 2000,
-    folder: str = "",
 ) -> TileSet:
     """Return the tiles of one tissue, cutting only what no earlier run has cut.
 
@@ -57,8 +51,6 @@ def tile_tissue(
     raw_slides
         One row a slide: slide, donor, path, mpp (um/px), width, height (level-0 pixels), digest,
         digest_kind, integrity, quarantined, missing. Rows with a reason in one of the last two are passed over.
-    shard_root
-        Local path or fsspec URL; the shards lie in its folder `tissue`.
     workers
         Processes. With one, or where there is little to do, slides are cut in this process, except
         those that only slideio reads (`integrity` not `checked`), which may end the process.
@@ -66,13 +58,11 @@ def tile_tissue(
         Told a sentence after each slide.
     worker_megabytes
         What a worker process may allocate; a slide that takes more is quarantined.
-    folder
-        What the paths of `raw_slides` are relative to.
     """
     sound = usable(raw_slides)
-    rows = [{**row, "path": str(Path(folder) / row["path"])} for row in sound.to_dict("records")]
-    jobs = {row["slide"]: _job(row, shard_root, settings, slide_settings, tissue) for row in rows}
-    store = ShardStore(shard_root, tissue)
+    jobs = {row["slide"]: tissue_job.of_slide(row) for row in sound.to_dict("records")}
+    settings = tissue_job.tiling
+    store = ShardStore(tissue_job.shard_root, tissue_job.tissue)
     given = _reusable(jobs, store)
     read_before = _read_before(jobs, set(jobs) - set(given), store)
     reused = len(given)
@@ -99,10 +89,8 @@ def tile_tissue(
     for slide, result in given.items():
         _let_go(jobs[slide], result, progress)
     if reused:
-        progress(f"{reused} of {len(jobs)} slides of {tissue} had been cut before")
-    return tile_set_of(
-        sound, jobs, _passed_over(raw_slides) | given, counts, settings, slide_settings, tissue, shard_root
-    )
+        progress(f"{reused} of {len(jobs)} slides of {tissue_job.tissue} had been cut before")
+    return tile_set_of(sound, jobs, _passed_over(raw_slides) | given, counts, tissue_job)
 
 
 def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
@@ -119,24 +107,6 @@ def _let_go(job: SlideJob, result: Given, progress: Progress) -> None:
     """Drop what the budget does not hold, once a slide has its tiles."""
     if isinstance(result, SlideCut) and job.fetched is not None and (dropped := job.fetched.let_go()):
         progress(f"dropped, to keep within {job.slides.source.keep}: {', '.join(dropped)}")
-
-
-def _job(
-    row: Mapping[Any, Any], shard_root: str, settings: TilingSettings, slide_settings: SlideSettings, tissue: str
-) -> SlideJob:
-    return SlideJob(
-        slide=row["slide"],
-        path=row["path"],
-        mpp=float(row["mpp"]),
-        digest=row["digest"],
-        digest_kind=row["digest_kind"],
-        width=int(row["width"]),
-        height=int(row["height"]),
-        tissue=tissue,
-        shard_root=str(shard_root),
-        tiling=settings,
-        slides=slide_settings,
-    )
 
 
 def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, Given]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
     from histo_assets.core.networks.errors import TileBytes
 
 _KEPT = ("tile", "slide", "donor", "tissue", "shard", "offset", "length")
+
+
+@dataclass(frozen=True)
+class TrainingTiles:
+    """The tiles that every experiment of a study learns from.
+
+    Attributes
+    ----------
+    rows
+        What `build_training_set` returned.
+    reader
+        Gives their JPEGs.
+    labels
+        The tissues in the order of their labels.
+    """
+
+    rows: pl.DataFrame
+    reader: TileBytes
+    labels: Sequence[str]
 
 
 def build_training_set(

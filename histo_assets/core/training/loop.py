@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import torch
 
 from histo_assets.core.files import atomic_path, file_digest, settings_digest
-from histo_assets.core.networks.errors import LearningError, TileBytes
+from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.forward import threads
 from histo_assets.core.networks.pixels import Batch, Positions, TilePixels, augmented, batch_plan, in_order, plain
 from histo_assets.core.networks.predictions import prediction_table
 from histo_assets.core.progress import EveryFewSeconds, Progress, minutes
 from histo_assets.core.training.checkpoint import Checkpoint, predictions_name, save_weights, weights_name
-from histo_assets.core.training.datasets import epoch_order, training_rows
+from histo_assets.core.training.datasets import TrainingTiles, epoch_order, training_rows
 from histo_assets.core.training.kept import is_over, kept_epochs, remove_epochs
 from histo_assets.core.training.learner import Learner, Step, batch_seed
 from histo_assets.core.training.memory import ran_out_of_memory, smaller_batch
@@ -35,7 +33,7 @@ from histo_assets.core.training.resume import (
     save_state,
     training_set_digest,
 )
-from histo_assets.core.training.settings import ExperimentSettings, LearningSettings
+from histo_assets.core.training.settings import LearningSettings
 
 REVISION = 2
 SAVE_SECONDS = 180.0
@@ -55,18 +53,15 @@ HISTORY = (
 
 
 def train(
-    experiment: ExperimentSettings,
     name: str,
-    training_set: pl.DataFrame,
-    reader: TileBytes,
-    folder: Path,
-    labels: Sequence[str],
+    tiles: TrainingTiles,
     settings: LearningSettings,
+    folder: Path,
     progress: Progress,
     resume_folder: Path | None = None,
     earlier: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Return the checkpoint of an experiment, trained into `folder`.
+    """Return the checkpoint of the experiment `name`, trained into `folder`.
 
     On the CPU the result is the same bit for bit for the same inputs, processor type, versions and
     number of threads, however many workers there are and however often the run was killed:
@@ -76,10 +71,8 @@ def train(
 
     Parameters
     ----------
-    training_set
-        What `build_training_set` returned.
-    labels
-        The tissues in the order of their labels.
+    name
+        Of one of the experiments of `settings`.
     progress
         Called every few seconds with a line on epoch, batch, speed, loss and time left.
     resume_folder
@@ -99,8 +92,7 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with threads(settings.threads), torch.random.fork_rng(devices=[]):
-        rows = training_rows(training_set, experiment)
-        run = _Run(experiment, name, rows, reader, tuple(labels), settings, progress)
+        run = _Run(name, tiles, settings, progress)
         if earlier is not None and earlier.identity == settings_digest(run.identity):
             progress(f"{name}: trained before with these very settings and tiles; taken as it is")
             earlier.write(folder)
@@ -131,23 +123,22 @@ class _Run:
 
     def __init__(
         self,
-        experiment: ExperimentSettings,
         name: str,
-        rows: pl.DataFrame,
-        reader: TileBytes,
-        labels: tuple[str, ...],
+        tiles: TrainingTiles,
         settings: LearningSettings,
         progress: Progress,
     ) -> None:
+        experiment, labels = settings.experiments[name], tuple(tiles.labels)
         self.experiment, self.name, self.labels, self.settings = experiment, name, labels, settings
         self.progress, self._say = progress, EveryFewSeconds(progress)
+        rows = training_rows(tiles.rows, experiment)
         self.rows = rows
         self.plans = [
             batch_plan(epoch_order(rows, epoch), settings.batch_size) for epoch in range(1, experiment.epochs + 1)
         ]
         weights = class_weights(rows, len(labels)) if settings.class_weights else None
         self.learner = Learner(experiment, settings, len(labels), weights)
-        self.pixels = TilePixels(rows, reader, settings.input_px)
+        self.pixels = TilePixels(rows, tiles.reader, settings.input_px)
         self.targets = torch.from_numpy(rows["label"].to_numpy().copy())
         watched = {
             "train_eval": train_sample(rows, settings.seed),
