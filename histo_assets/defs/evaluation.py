@@ -148,7 +148,7 @@ def _evaluation(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
         from histo_assets.core.evaluation.look_alikes import donor_sexes
-        from histo_assets.core.evaluation.report import confusion_of, evaluate, headline
+        from histo_assets.core.evaluation.report import Resampling, confusion_of, evaluate, headline
         from histo_assets.core.figures.evaluation import classification_figure, confusion_figure, mistaken_figure
         from histo_assets.core.tiling.shards import TileReader
 
@@ -158,8 +158,7 @@ def _evaluation(assets: StudyAssets) -> Any:
             TileReader.at(storage.shard_root("tiles")),
             study.learning,
             sexes=donor_sexes(slide_manifest),
-            bootstraps=study.prediction.bootstraps,
-            seed=study.prediction.seed,
+            resampling=Resampling(study.prediction.bootstraps, study.prediction.seed),
             progress=context.log.info,
         )
         figures = headline(table, study.split.unit)

@@ -177,7 +177,7 @@ def _prediction(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """A new slide's tissue, its expression by both ways, heat maps, and how unlike the training slides it is."""
         from histo_assets.core.figures.slide_page import slide_page
-        from histo_assets.core.incoming.prediction import predict_slide
+        from histo_assets.core.incoming.prediction import FinishedStudy, predict_slide
         from histo_assets.core.slides.inspection import thumbnails_of
 
         require_one_origin(
@@ -191,12 +191,14 @@ def _prediction(assets: StudyAssets) -> Any:
         )
         prediction = predict_slide(
             incoming_embedding,
-            slide_embeddings,
-            slide_projection,
-            gene_regressors,
-            recoverable_genes,
-            expression_clusters,
-            cluster_expression,
+            FinishedStudy(
+                slide_embeddings,
+                slide_projection,
+                gene_regressors,
+                recoverable_genes,
+                expression_clusters,
+                cluster_expression,
+            ),
             study.projection,
         )
         folder = study.resolve(study.incoming.folder)

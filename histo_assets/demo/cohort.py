@@ -134,7 +134,7 @@ def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
     """Write one slide file, damaged as planned, and return its dirt: slide, kind, x, y, w, h in level-0 pixels."""
     from histo_assets.demo import dirt
     from histo_assets.demo.paint import paint_slide
-    from histo_assets.demo.svs import write_svs
+    from histo_assets.demo.svs import Encoding, Scan, write_svs
 
     look = row.look
     whole = (0, 0, look.side, look.side)
@@ -151,11 +151,8 @@ def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
         write_svs(
             temporary,
             pixels,
-            mpp=0.5,
-            storage_px=row.storage_px,
-            quality=88,
-            photometric="rgb" if row.photometric == "rgb" else "ycbcr",
-            name=Path(row.file).stem,
+            Scan(name=Path(row.file).stem),
+            Encoding(photometric="rgb" if row.photometric == "rgb" else "ycbcr", quality=88, storage_px=row.storage_px),
         )
         if row.damage in ("blank", "truncated"):
             found.append((row.damage, whole))

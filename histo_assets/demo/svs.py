@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,19 +21,55 @@ HEADER = "Aperio Image Library v11.2.1 \r\n"
 Compression = Literal["jpeg", "jpeg2000", "lzw", "deflate", "none"]
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What the header says of a scan.
+
+    Attributes
+    ----------
+    mpp
+        Micrometres per pixel; None writes a slide that names no resolution.
+    app_mag
+        Apparent magnification; None means 10 / `mpp`, rounded.
+    name
+        What the slide is called; None means the file's stem.
+    """
+
+    mpp: float | None = 0.5
+    app_mag: float | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the pyramid's storage tiles are written.
+
+    Attributes
+    ----------
+    compression
+        `jpeg2000` is Aperio's RGB variant (33005).
+    photometric
+        Colour space inside JPEG tiles; `ycbcr` halves the chroma.
+    quality
+        JPEG quality, 1 to 100.
+    storage_px
+        Side of the storage tiles.
+    """
+
+    compression: Compression = "jpeg"
+    photometric: Literal["rgb", "ycbcr"] = "rgb"
+    quality: int = 85
+    storage_px: int = 240
+
+
 def write_svs(
     path: str | os.PathLike[str],
     pixels: NDArray[np.uint8],
+    scan: Scan = Scan(),
+    encoding: Encoding = Encoding(),
     *,
-    mpp: float | None = 0.5,
-    app_mag: float | None = None,
-    storage_px: int = 240,
-    quality: int = 85,
-    photometric: Literal["rgb", "ycbcr"] = "rgb",
-    compression: Compression = "jpeg",
     levels: Sequence[int] = (4,),
     associated: bool = True,
-    name: str | None = None,
 ) -> Path:
     """Write `pixels` as a pyramidal Aperio slide that openslide and slideio both open, and return its path.
 
@@ -42,24 +79,10 @@ def write_svs(
         Where to write; the file appears there as it grows, so callers publish it themselves.
     pixels
         (h, w, 3) uint8 RGB, an array or a memory map.
-    mpp
-        Micrometres per pixel; None writes a slide that names no resolution.
-    app_mag
-        Apparent magnification; None means 10 / `mpp`, rounded.
-    storage_px
-        Side of the storage tiles.
-    quality
-        JPEG quality of the tiles, 1 to 100.
-    photometric
-        Colour space inside the JPEG tiles; `ycbcr` halves the chroma.
-    compression
-        Of the pyramid's tiles; `jpeg2000` is Aperio's RGB variant (33005).
     levels
         Downsampling factors of the reduced levels, rising; those that would be under 64 px are left out.
     associated
         Whether thumbnail, label and macro pages are written.
-    name
-        What the header calls the slide; None means the file's stem.
 
     Raises
     ------
@@ -72,15 +95,17 @@ def write_svs(
         raise ValueError(f"slide {path}: pixels are {pixels.dtype} {pixels.shape}, (h, w, 3) uint8 is needed")
     path = Path(path)
     height, width = pixels.shape[:2]
-    properties = _properties(mpp, app_mag, name or path.stem)
+    compression, quality, storage_px = encoding.compression, encoding.quality, encoding.storage_px
+    mpp, name = scan.mpp, scan.name or path.stem
+    properties = _properties(mpp, scan.app_mag, name)
     codec = "JPEG/RGB" if compression == "jpeg" else {"jpeg2000": "J2K/KDU"}.get(compression, compression.upper())
     whole = f"{width}x{height} [0,0 {width}x{height}] ({storage_px}x{storage_px})"
     tiled: dict[str, Any] = {
         "tile": (storage_px, storage_px),
         "maxworkers": 1,
-        **_codec(compression, quality, photometric),
+        **_codec(compression, quality, encoding.photometric),
     }
-    strips: dict[str, Any] = {"maxworkers": 1, **_codec("jpeg", quality, photometric)}
+    strips: dict[str, Any] = {"maxworkers": 1, **_codec("jpeg", quality, encoding.photometric)}
 
     with TiffWriter(path, bigtiff=pixels.nbytes > 1 << 31) as tiff:
 
@@ -110,7 +135,7 @@ def write_svs(
             size = f"{reduced.shape[1]}x{reduced.shape[0]}"
             page(reduced, f"{whole} -> {size} {codec} Q={quality}{properties}", factor, tiled, 0)
         if associated:
-            label = _label(name or path.stem)
+            label = _label(name)
             page(label, f"label {label.shape[1]}x{label.shape[0]}", 0, _lzw_strips(), 1)
             macro = _macro(pixels, label)
             page(macro, f"macro {macro.shape[1]}x{macro.shape[0]}", 0, {**strips, "rowsperstrip": 16}, 9)

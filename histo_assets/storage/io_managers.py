@@ -23,7 +23,7 @@ from dagster import (
     OutputContext,
 )
 
-from histo_assets.storage.layout import SHARDS, SHOWN, Artefact, Pointer, Record, StorageError, StudyStorage
+from histo_assets.storage.layout import SHARDS, SHOWN, Artefact, Origin, Pointer, Record, StorageError, StudyStorage
 from histo_assets.storage.provenance import Pointers, loads_of, note_load, refuse_stale
 from histo_assets.storage.shards import shards_of
 
@@ -85,9 +85,7 @@ class ArtefactIOManager(ConfigurableIOManager):
                 lambda folder: self._write(made, folder),
                 format=self.format,
                 data_version=made.data_version,
-                code_version=context.asset_spec.code_version,
-                made_from=made_from,
-                run_id=context.run_id,
+                origin=Origin(context.asset_spec.code_version, made_from, context.run_id),
                 record=record,
             )
         except StorageError as error:

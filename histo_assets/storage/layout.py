@@ -15,7 +15,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,15 @@ class Record(BaseModel):
     checks: dict[str, Verdict] = {}
     incomplete: dict[str, str] = {}
     shards: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an artefact comes from: the code and the run that made it, and name -> data version of what it read."""
+
+    code_version: str | None = None
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
 
 
 class Pointer(Record):
@@ -257,9 +266,7 @@ class StudyStorage:
         *,
         format: str,
         data_version: str,
-        code_version: str | None = None,
-        made_from: Mapping[str, str] | None = None,
-        run_id: str = "",
+        origin: Origin = Origin(),
         record: Record | None = None,
     ) -> Pointer:
         """Store a new version of `artefact`, whole or not at all, and return its pointer.
@@ -285,7 +292,7 @@ class StudyStorage:
             self._publish_files(building, folder / version, files)
         with self._one_at_a_time():
             before = self.pointer_or_none(artefact)
-            self._refuse_superseded(artefact, before, made_from or {})
+            self._refuse_superseded(artefact, before, origin.made_from)
             now = datetime.now(UTC)
             superseded = {} if before is None else {**before.superseded, before.version: now}
             pointer = Pointer(
@@ -293,9 +300,9 @@ class StudyStorage:
                 format=format,
                 files=files,
                 data_version=data_version,
-                code_version=code_version,
-                made_from=dict(made_from or {}),
-                run_id=run_id,
+                code_version=origin.code_version,
+                made_from=dict(origin.made_from),
+                run_id=origin.run_id,
                 written_at=now,
                 superseded=dict(list(superseded.items())[-_REMEMBERED:]),
                 **dict(record or Record()),

@@ -78,7 +78,7 @@ def measured(folder: Path) -> dict[str, Any]:
 def store(storage: Any, need: Any, staleness: Any) -> None:
     """Store an artefact of one small file as a step would that was asked for `need`."""
     from histo_assets.defs.sources import SIBLINGS
-    from histo_assets.storage.layout import Record
+    from histo_assets.storage.layout import Origin, Record
 
     parts = {}
     for source in need.sources:
@@ -93,7 +93,7 @@ def store(storage: Any, need: Any, staleness: Any) -> None:
         lambda folder: (folder / "content.json").write_text("{}"),
         format="json",
         data_version=need.artefact.name,
-        made_from=made_from,
+        origin=Origin(made_from=made_from),
         record=Record(settings=dict(need.settings), revision=need.revision, sources=wanted),
     )
 

@@ -30,7 +30,7 @@ MODULE = "histo_assets_tests.benchmarks.tiling"
 
 def write_slide(path: Path, width: int, height: int, colour: str, seed: int = 0) -> Path:
     """Write a slide of the demo's tissue, if it is not there: painted fields, mirrored and set side by side."""
-    from histo_assets.demo.svs import write_svs
+    from histo_assets.demo.svs import Encoding, Scan, write_svs
 
     if path.exists():
         return path
@@ -45,7 +45,7 @@ def write_slide(path: Path, width: int, height: int, colour: str, seed: int = 0)
                 turned = np.rot90(fields[rng.integers(len(fields))], int(rng.integers(4)))
                 pixels[y : y + h, x : x + w] = turned[:h, :w]
         part = path.with_suffix(".part")
-        write_svs(part, pixels, mpp=MPP, photometric=colour, levels=(4, 16))  # type: ignore[arg-type]
+        write_svs(part, pixels, Scan(mpp=MPP), encoding=Encoding(photometric=colour), levels=(4, 16))  # type: ignore[arg-type]
     return part.rename(path)
 
 

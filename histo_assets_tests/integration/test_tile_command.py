@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import glass, tissue_picture
 
 SMALL = ("--study", "tiny", "--tile-px", "96", "--tiles", "6")
@@ -75,7 +75,7 @@ def test_a_blank_slide_is_quarantined_after_its_mask_was_made(tmp_path: Path) ->
 
 
 def test_a_slide_without_resolution_needs_one_to_be_assumed(tmp_path: Path) -> None:
-    slide = write_svs(tmp_path / "plain.svs", tissue_picture(), mpp=None)
+    slide = write_svs(tmp_path / "plain.svs", tissue_picture(), Scan(mpp=None))
     assert tile(slide, tmp_path / "out", *SMALL, "--json").returncode == 1
     done = tile(slide, tmp_path / "out", *SMALL, "--json", "--assume-mpp", "0.25")
     assert json.loads(done.stdout)["mpp"] == 0.25

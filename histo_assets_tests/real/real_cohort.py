@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Scan, write_svs
 
 GTEX_TISSUE = {
     "bladder": "Bladder",
@@ -34,7 +34,7 @@ def write_real_cohort(real_data: Path, folder: Path) -> Path:
     for label in labels.sort_values("file").to_dict("records"):
         stem = Path(label["file"]).stem
         pixels = np.asarray(Image.open(real_data / "tiles" / "monuseg" / label["file"]).convert("RGB"))
-        write_svs(folder / "slides" / f"{stem}.svs", pixels, mpp=0.25, app_mag=40)
+        write_svs(folder / "slides" / f"{stem}.svs", pixels, Scan(mpp=0.25, app_mag=40))
         tissue = GTEX_TISSUE[label["organ"]]
         sample = samples.loc[samples["tissue_id"] == tissue, "sample_id"].iloc[taken[tissue]]
         taken[tissue] += 1

@@ -17,7 +17,9 @@ from histo_assets.storage.layout import (
     POINTER,
     Artefact,
     MissingArtefactError,
+    Origin,
     Pointer,
+    Record,
     StorageError,
     StudyStorage,
     SupersededError,
@@ -36,8 +38,11 @@ def write_text(text: str) -> Any:
     return write
 
 
-def publish(storage: StudyStorage, text: str, artefact: Artefact = TILES, **more: Any) -> Pointer:
-    return storage.publish(artefact, write_text(text), format="folders", data_version=text, **more)
+def publish(
+    storage: StudyStorage, text: str, artefact: Artefact = TILES, record: Record | None = None, **origin: Any
+) -> Pointer:
+    write = write_text(text)
+    return storage.publish(artefact, write, format="folders", data_version=text, origin=Origin(**origin), record=record)
 
 
 def read(storage: StudyStorage, artefact: Artefact = TILES) -> str:

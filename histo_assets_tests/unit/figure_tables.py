@@ -232,7 +232,7 @@ def figures_of(t: Tables) -> dict[str, Callable[[], Any]]:
         "classification_figure": lambda: learning.classification_figure(t.classification),
         "tissue_mix_figure": lambda: learning.tissue_mix_figure(t.confusion.iloc[0], t.tissues[0]),
         "scatter": lambda: projection.scatter(
-            t.umap, t.point_tissues, "Slides", axis="UMAP", marked=t.umap[:1], marked_name="new"
+            t.umap, t.point_tissues, "Slides", axis="UMAP", marked=projection.Mark(t.umap[:1], "new")
         ),
         "two_scatters": lambda: projection.two_scatters(t.umap, t.tsne, t.point_tissues, "Slide embeddings"),
         "epochs_figure": lambda: projection.epochs_figure(
@@ -244,7 +244,11 @@ def figures_of(t: Tables) -> dict[str, Callable[[], Any]]:
         "cluster_expression_figure": lambda: prediction.cluster_expression_figure(t.cluster_expression),
         "comparison_figure": lambda: prediction.comparison_figure(t.comparison),
         "tile_heatmap": lambda: prediction.tile_heatmap(
-            x, y, 448, value, t.images[0], "KRT5", dimensions=(20_000, 14_000), mpp=0.5, pooled=x > 4_000
+            prediction.TilePlaces(x, y, 448),
+            value,
+            "KRT5",
+            slide=prediction.DrawnSlide(t.images[0], (20_000, 14_000), 0.5),
+            pooled=x > 4_000,
         ),
         "tissue_probabilities": lambda: prediction.tissue_probabilities(t.tissues, share),
         "top_genes_figure": lambda: prediction.top_genes_figure(names, genes, genes + rng.normal(0, 1, 400)),

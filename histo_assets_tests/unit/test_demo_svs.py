@@ -13,7 +13,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Encoding, Scan, write_svs
 
 
 def _picture(height: int = 500, width: int = 700) -> np.ndarray:
@@ -40,10 +40,7 @@ def test_openslide_and_slideio_read_what_was_written(
     path = write_svs(
         tmp_path / "slide.svs",
         picture,
-        mpp=0.5,
-        storage_px=storage_px,
-        photometric=photometric,  # type: ignore[arg-type]
-        compression=compression,  # type: ignore[arg-type]
+        encoding=Encoding(compression, photometric, storage_px=storage_px),  # type: ignore[arg-type]
         levels=(2, 4),
     )
 
@@ -65,19 +62,19 @@ def test_openslide_and_slideio_read_what_was_written(
 
 def test_the_photometric_tag_says_what_the_jpegs_hold(tmp_path: Path) -> None:
     for photometric, tag in (("rgb", tifffile.PHOTOMETRIC.RGB), ("ycbcr", tifffile.PHOTOMETRIC.YCBCR)):
-        path = write_svs(tmp_path / f"{photometric}.svs", _picture(), photometric=photometric)  # type: ignore[arg-type]
+        path = write_svs(tmp_path / f"{photometric}.svs", _picture(), encoding=Encoding(photometric=photometric))  # type: ignore[arg-type]
         with tifffile.TiffFile(path) as tiff:
             assert tiff.pages.first.photometric == tag
 
 
 def test_a_slide_can_be_written_without_a_resolution(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "slide.svs", _picture(), mpp=None)
+    path = write_svs(tmp_path / "slide.svs", _picture(), Scan(mpp=None))
     assert slideio.open_slide(str(path), "SVS").get_scene(0).resolution == (0.0, 0.0)
 
 
 def test_the_magnification_follows_the_resolution_unless_it_is_given(tmp_path: Path) -> None:
-    write_svs(tmp_path / "forty.svs", _picture(), mpp=0.25)
-    write_svs(tmp_path / "five.svs", _picture(), mpp=0.5, app_mag=5)
+    write_svs(tmp_path / "forty.svs", _picture(), Scan(mpp=0.25))
+    write_svs(tmp_path / "five.svs", _picture(), Scan(app_mag=5))
     for name, power in (("forty", "40"), ("five", "5")):
         with openslide.OpenSlide(str(tmp_path / f"{name}.svs")) as slide:
             assert slide.properties["openslide.objective-power"] == power
@@ -91,6 +88,8 @@ def test_pixels_that_are_no_rgb_picture_are_refused(tmp_path: Path) -> None:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(height=st.integers(1, 400), width=st.integers(1, 400), storage=st.sampled_from([128, 240, 256]))
 def test_any_size_of_picture_keeps_its_size(tmp_path: Path, height: int, width: int, storage: int) -> None:
-    path = write_svs(tmp_path / "slide.svs", np.full((height, width, 3), 200, np.uint8), storage_px=storage)
+    path = write_svs(
+        tmp_path / "slide.svs", np.full((height, width, 3), 200, np.uint8), encoding=Encoding(storage_px=storage)
+    )
     with openslide.OpenSlide(str(path)) as slide:
         assert slide.dimensions == (width, height)

@@ -88,7 +88,7 @@ def test_every_figure_of_an_empty_table_says_so_instead_of_failing() -> None:
         prediction.cluster_figure(e.clusters),
         prediction.cluster_expression_figure(e.cluster_expression),
         prediction.comparison_figure(e.comparison),
-        prediction.tile_heatmap([], [], [], []),
+        prediction.tile_heatmap(prediction.TilePlaces([], [], []), []),
         prediction.tissue_probabilities([], []),
         prediction.top_genes_figure([], []),
     ]
@@ -124,7 +124,7 @@ def test_missing_numbers_are_left_out_instead_of_failing() -> None:
         prediction.recoverable_figure(t.recoverable.assign(recoverable=False, low=np.nan)),
         prediction.cluster_expression_figure(without_numbers(t.cluster_expression)),
         prediction.comparison_figure(without_numbers(t.comparison)),
-        prediction.tile_heatmap([0, 448], [0, 0], 448, [np.nan, np.nan], title="KRT5"),
+        prediction.tile_heatmap(prediction.TilePlaces([0, 448], [0, 0], 448), [np.nan, np.nan], title="KRT5"),
         prediction.tissue_probabilities(DEMO[:2], [np.nan, 0.4]),
     ]
     assert all(size_of(png(figure)) for figure in figures)
@@ -164,5 +164,6 @@ def test_missing_slides_are_told_from_quarantined_ones() -> None:
 
 
 def test_the_heat_map_names_the_mean_of_the_pooled_tiles_only() -> None:
-    figure = prediction.tile_heatmap([0, 448, 896], [0, 0, 0], 448, [1.0, 3.0, 99.0], pooled=[True, True, False])
+    places = prediction.TilePlaces([0, 448, 896], [0, 0, 0], 448)
+    figure = prediction.tile_heatmap(places, [1.0, 3.0, 99.0], pooled=[True, True, False])
     assert "mean 2.00, 2 tiles" in figure.get_suptitle()

@@ -23,7 +23,7 @@ from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.readers import OpenslideReader
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Encoding, write_svs
 from histo_assets_tests.unit.generated_slides import write_dicom
 from histo_assets_tests.unit.tissue_slides import stroma
 
@@ -152,7 +152,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
 
 def test_one_child_serves_many_files(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
     for number in range(12):
         copy = tmp_path / f"{number}.svs"
         shutil.copy(path, copy)
@@ -163,7 +163,7 @@ def test_one_child_serves_many_files(tmp_path: Path, children: list[subprocess.P
 def test_a_file_that_kills_the_child_costs_itself_alone(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
     assert opening.asked(sound)["width"] == 256
     os.kill(children[0].pid, signal.SIGFPE)
     with pytest.raises(SlideError, match=r"a.svs .*(signal 8|had ended)"):
@@ -175,7 +175,7 @@ def test_a_file_that_kills_the_child_costs_itself_alone(
 def test_a_file_that_takes_too_long_is_given_up(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
     assert opening.asked(sound)["width"] == 256
     os.kill(children[0].pid, signal.SIGSTOP)
     monkeypatch.setattr(opening, "SECONDS", 0.3)
@@ -186,7 +186,7 @@ def test_a_file_that_takes_too_long_is_given_up(
 
 
 def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
     code = (
         "import sys, time; from pathlib import Path; from histo_assets.core.slides import opening\n"
         "opening.asked(Path(sys.argv[1])); print(opening._Child.current._process.pid, flush=True); time.sleep(60)\n"

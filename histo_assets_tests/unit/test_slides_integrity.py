@@ -20,7 +20,7 @@ from histo_assets.core.slides.directory import read_directory
 from histo_assets.core.slides.inspection import incoming_record, inspect_slides, thumbnails, thumbnails_of
 from histo_assets.core.slides.integrity import inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Encoding, Scan, write_svs
 from histo_assets.storage.digests import content_digest
 from histo_assets_tests.unit.tissue_slides import stroma
 
@@ -148,7 +148,7 @@ def test_a_tiled_tiff_of_any_maker_is_read_under_its_own_suffix(tmp_path: Path) 
 
 
 def test_a_slide_without_resolution_is_quarantined_unless_one_is_assumed(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), mpp=None, associated=False)
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), Scan(mpp=None), associated=False)
     assert "slides.assume_mpp" in reason(path)
     assert math.isnan(inspect_slide(path).mpp)
     assert inspect_slide(path, SlideSettings(assume_mpp={"a": 0.5}), "a").quarantined is None
@@ -156,7 +156,7 @@ def test_a_slide_without_resolution_is_quarantined_unless_one_is_assumed(tmp_pat
 
 
 def test_a_format_that_only_slideio_reads_is_tried_in_a_child_process_and_marked_unverified(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), compression="lzw", associated=False)
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
     record = inspect_slide(path)
     assert (record.quarantined, record.integrity, record.width, record.mpp) == (None, "unverified", 256, 0.5)
 
@@ -229,7 +229,7 @@ def test_two_files_for_one_slide_quarantine_that_slide_alone(tmp_path: Path, sou
 
 
 def test_an_incoming_slide_s_record_holds_json_values_only(tmp_path: Path, sound: Path) -> None:
-    write_svs(tmp_path / "new.svs", stroma(256, 256), mpp=None, associated=False)
+    write_svs(tmp_path / "new.svs", stroma(256, 256), Scan(mpp=None), associated=False)
     record = incoming_record(str(tmp_path), "new", SlideSettings())
     assert record["mpp"] is None
     assert record["tissue"] == "incoming"

@@ -17,7 +17,7 @@ from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
-from histo_assets.demo.svs import Compression, write_svs
+from histo_assets.demo.svs import Compression, Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import stroma, tissue_picture
 
 
@@ -28,7 +28,9 @@ def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ycbcr(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_svs(tmp_path_factory.mktemp("ycbcr") / "ycbcr.svs", tissue_picture(700), photometric="ycbcr")
+    return write_svs(
+        tmp_path_factory.mktemp("ycbcr") / "ycbcr.svs", tissue_picture(700), encoding=Encoding(photometric="ycbcr")
+    )
 
 
 def through_slideio(path: Path, x: int, y: int, w: int, h: int) -> np.ndarray:
@@ -97,7 +99,9 @@ def test_a_thumbnail_has_the_slide_s_shape_and_is_never_enlarged(rgb: Path) -> N
 
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
 def test_a_damaged_storage_tile_is_counted_as_lost(tmp_path: Path, photometric: Literal["rgb", "ycbcr"]) -> None:
-    path = write_svs(tmp_path / "a.svs", tissue_picture(700), photometric=photometric, associated=False)
+    path = write_svs(
+        tmp_path / "a.svs", tissue_picture(700), encoding=Encoding(photometric=photometric), associated=False
+    )
     ((x, y, w, h),) = overwrite_storage_tiles(path, 1)
     with open_slide(path) as slide:
         pixels, lost = slide.read_with_losses(x, y, w, h, 0.5)
@@ -121,7 +125,7 @@ def test_a_storage_tile_of_length_zero_is_blank_and_not_lost(tmp_path: Path) -> 
 @pytest.mark.parametrize("compression", ["jpeg2000", "lzw", "deflate", "none"])
 def test_other_compressions_are_read_through_slideio(tmp_path: Path, compression: Compression) -> None:
     pixels = stroma(480, 480)
-    path = write_svs(tmp_path / "a.svs", pixels, compression=compression, associated=False, quality=95)
+    path = write_svs(tmp_path / "a.svs", pixels, encoding=Encoding(compression, quality=95), associated=False)
     with open_slide(path) as slide:
         assert not slide.checked
         assert (slide.dimensions, slide.mpp) == ((480, 480), 0.5)
@@ -132,7 +136,7 @@ def test_other_compressions_are_read_through_slideio(tmp_path: Path, compression
 
 
 def test_a_resolution_that_the_file_lacks_is_assumed(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), mpp=None, associated=False)
+    path = write_svs(tmp_path / "a.svs", stroma(256, 256), Scan(mpp=None), associated=False)
     for assumed in (0.25, {"a": 0.25, "b": 1.0}):
         with open_slide(path, SlideSettings(assume_mpp=assumed), "a") as slide:
             assert slide.mpp == 0.25

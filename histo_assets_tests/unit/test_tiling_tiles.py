@@ -41,7 +41,7 @@ from histo_assets.core.tiling.shards import (
 from histo_assets.core.tiling.store import ShardStore
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
-from histo_assets.demo.svs import write_svs
+from histo_assets.demo.svs import Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import glass, slide_table, stroma, tissue_picture, write_slides
 
 TILING = TilingSettings(tile_px=64, mpp=0.5, tiles_per_slide=6, tiles_per_tissue=None, mask_mpp=4.0)
@@ -310,7 +310,7 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "slides"
     write_slides(folder, ["good", "lost", "zero", "gone", "changed"])
     write_svs(folder / "blank.svs", glass(768, 768), associated=False)
-    write_svs(folder / "coarse.svs", tissue_picture(), mpp=1.98, associated=False)
+    write_svs(folder / "coarse.svs", tissue_picture(), Scan(mpp=1.98), associated=False)
     write_svs(folder / "small.svs", stroma(50, 50), levels=(), associated=False)
     overwrite_storage_tiles(folder / "lost.svs", 6)
     empty_storage_tiles(folder / "zero.svs", 1)
@@ -375,14 +375,14 @@ def test_the_funnel_adds_up(slides: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_another_scan_resolution_gives_tiles_of_the_same_field(tmp_path: Path) -> None:
-    table = write_slides(tmp_path / "slides", ["fine"], mpp=0.25)
+    table = write_slides(tmp_path / "slides", ["fine"], scan=Scan(mpp=0.25))
     tile_set = cut(table, tmp_path / "shards")
     assert tile_set.index["size"].unique().to_list() == [128]
     assert simplejpeg.decode_jpeg_header(tile_set.jpeg_bytes(tile_set.index)[0])[:2] == (64, 64)
 
 
 def test_a_slide_read_by_slideio_alone_is_cut_in_a_process_of_its_own(tmp_path: Path) -> None:
-    table = write_slides(tmp_path / "slides", ["a"], compression="lzw", levels=())
+    table = write_slides(tmp_path / "slides", ["a"], encoding=Encoding(compression="lzw"), levels=())
     assert table["integrity"].tolist() == ["unverified"]
     assert len(cut(table, tmp_path / "shards").index) == 6
 

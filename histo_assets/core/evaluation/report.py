@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import polars as pl
@@ -29,6 +30,14 @@ _COLUMNS = ["method", "level", "side", "metric", "tissue", "predicted", "sex", "
 _KNOWN = ("tile", "slide", "donor", "tissue", "side")
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """How often donors are drawn anew for an interval, and the seed of all that is drawn at random."""
+
+    bootstraps: int
+    seed: int
+
+
 def evaluate(
     model: SelectedModel,
     training_set: pl.DataFrame,
@@ -36,8 +45,7 @@ def evaluate(
     settings: LearningSettings,
     *,
     sexes: Mapping[str, str],
-    bootstraps: int,
-    seed: int,
+    resampling: Resampling,
     progress: Progress,
 ) -> pd.DataFrame:
     """Return the figures of the selected network and of what it is held against, on every side of the split.
@@ -70,7 +78,7 @@ def evaluate(
             f"{model.name} was trained on another training set than this one, so its sides do not hold;"
             " materialise trained_model again"
         )
-    labels = list(model.labels)
+    labels, bootstraps, seed = list(model.labels), resampling.bootstraps, resampling.seed
     inference = Inference(
         settings.input_px,
         settings.batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,22 +111,30 @@ def intervals(
         axes.plot([value], [row], "o", color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.5)
 
 
+@dataclass(frozen=True)
+class ColourScale:
+    """The colours of matplotlib's map `name`, from `low` to `high`."""
+
+    name: str = "Blues"
+    low: float = 0.0
+    high: float = 1.0
+
+
 def heat_map(
     axes: Axes,
     values: Floats,
     rows: Sequence[str],
     names: Sequence[str],
     *,
-    colours: str = "Blues",
-    limits: tuple[float, float] = (0.0, 1.0),
+    scale: ColourScale = ColourScale(),
     percent_from: float | None = None,
     size: float = 8.0,
 ) -> AxesImage:
     """Draw a matrix (rows x names); with `percent_from`, cells of at least that value are written in per cent."""
     from matplotlib import colormaps
 
-    painted = colormaps[colours].with_extremes(bad="#efefef")
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=painted, vmin=limits[0], vmax=limits[1], aspect="auto")
+    painted = colormaps[scale.name].with_extremes(bad="#efefef")
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=painted, vmin=scale.low, vmax=scale.high, aspect="auto")
     axes.set_xticks(range(len(names)), list(names), fontsize=size, rotation=90)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=size)
     axes.tick_params(length=0)
@@ -135,7 +144,7 @@ def heat_map(
     for spine in axes.spines.values():
         spine.set_visible(False)
     if percent_from is not None:
-        middle = (limits[0] + limits[1]) / 2
+        middle = (scale.low + scale.high) / 2
         for row, column in np.argwhere(np.nan_to_num(values, nan=-1.0) >= percent_from):
             ink = "white" if values[row, column] > middle else INK
             text = f"{100 * values[row, column]:.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +16,40 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True)
+class TilePlaces:
+    """Level-0 px of each tile's upper left corner, and its side (one number or one a tile)."""
+
+    x: npt.ArrayLike
+    y: npt.ArrayLike
+    size: npt.ArrayLike
+
+
+@dataclass(frozen=True)
+class DrawnSlide:
+    """The slide below the tiles.
+
+    Attributes
+    ----------
+    thumbnail
+        The whole slide, encoded or (h, w, 3) uint8; None draws the tiles alone.
+    dimensions
+        Width and height of level 0. Without them the thumbnail is taken to end with the last tile.
+    mpp
+        um per level-0 px, for a scale bar.
+    """
+
+    thumbnail: bytes | npt.NDArray[np.uint8] | None = None
+    dimensions: tuple[int, int] | None = None
+    mpp: float | None = None
+
+
 def tile_heatmap(
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    size: npt.ArrayLike,
+    places: TilePlaces,
     values: npt.ArrayLike,
-    thumbnail: bytes | npt.NDArray[np.uint8] | None = None,
     title: str = "",
     *,
-    dimensions: tuple[int, int] | None = None,
-    mpp: float | None = None,
+    slide: DrawnSlide = DrawnSlide(),
     pooled: npt.ArrayLike | None = None,
     centre: float | None = None,
     label: str = "log2(1+TPM)",
@@ -33,16 +58,8 @@ def tile_heatmap(
 
     Parameters
     ----------
-    x, y, size
-        Level-0 px of each tile's upper left corner, and its side (one number or one a tile).
     values
         One a tile; NaN is grey.
-    thumbnail
-        The whole slide, encoded or (h, w, 3) uint8, drawn below the tiles.
-    dimensions
-        Width and height of level 0. Without them the thumbnail is taken to end with the last tile.
-    mpp
-        um per level-0 px, for a scale bar.
     pooled
         bool, one a tile. Tiles outside the pool are drawn paler and are not part of the mean.
     centre
@@ -51,19 +68,19 @@ def tile_heatmap(
     from matplotlib import colormaps
     from matplotlib.collections import PolyCollection
 
-    left, top = numbers(np.asarray(x, dtype=float)), numbers(np.asarray(y, dtype=float))
+    left, top = (numbers(np.asarray(corner, dtype=float)) for corner in (places.x, places.y))
     shown = numbers(np.asarray(values, dtype=float))
     if len(left) == 0:
         return message_figure(title or "Tiles", "There is nothing to draw: the slide has no tiles.")
-    side = np.broadcast_to(np.asarray(size, dtype=float), left.shape)
+    side = np.broadcast_to(np.asarray(places.size, dtype=float), left.shape)
     inside = np.ones(len(left), dtype=bool) if pooled is None else np.asarray(pooled).astype(bool)
-    width, height = dimensions or (float((left + side).max()), float((top + side).max()))
+    width, height = slide.dimensions or (float((left + side).max()), float((top + side).max()))
     aspect = float(np.clip(height / max(width, 1.0), 0.3, 2.2))
     wide = 7.5 if aspect < 0.9 else max(4.6, 6.2 / aspect)
     figure, axes = new_axes(wide + 0.9, wide * aspect * 0.92 + 0.9)
     mean = shown[inside & np.isfinite(shown)]
     headline(figure, title + (f": mean {mean.mean():.2f}, {len(mean)} tiles" if len(mean) else ""))
-    picture = None if thumbnail is None else decoded(thumbnail, 500)
+    picture = None if slide.thumbnail is None else decoded(slide.thumbnail, 500)
     if picture is not None:
         axes.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased")
     corners = np.stack([[left, top], [left + side, top], [left + side, top + side], [left, top + side]]).transpose(
@@ -91,8 +108,9 @@ def tile_heatmap(
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_color(MUTED)
-    if mpp is not None and mpp > 0:
-        _scale_bar(figure, width * mpp / 1000, f"slide {width * mpp / 1000:.1f} mm wide")
+    if slide.mpp is not None and slide.mpp > 0:
+        wide_mm = width * slide.mpp / 1000
+        _scale_bar(figure, wide_mm, f"slide {wide_mm:.1f} mm wide")
     tiles.set_label(label)
     colour_bar(axes, tiles, label + (" (paler tiles are not pooled)" if not inside.all() else ""))
     return figure

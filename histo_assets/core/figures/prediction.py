@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from histo_assets.core.figures.charts import colour_bar, heat_map, intervals, name_rows
+from histo_assets.core.figures.charts import ColourScale, colour_bar, heat_map, intervals, name_rows
+from histo_assets.core.figures.heatmap import DrawnSlide as DrawnSlide
+from histo_assets.core.figures.heatmap import TilePlaces as TilePlaces
 from histo_assets.core.figures.heatmap import tile_heatmap as tile_heatmap
 from histo_assets.core.figures.methods import comparison_figure as comparison_figure
 from histo_assets.core.figures.palette import ink_of, short_name, tissue_colours
@@ -132,9 +134,8 @@ def cluster_figure(clusters: pd.DataFrame, title: str = "Tissues of the clusters
     tissues = [short_name(str(tissue)) for tissue in share.columns]
     limit = 0.195 if many else 0.045
     size = 7.5 if many else 8.5
-    image = heat_map(
-        axes, share.to_numpy(dtype=float), names, tissues, colours="Purples", percent_from=limit, size=size
-    )
+    shares, purple = share.to_numpy(dtype=float), ColourScale("Purples")
+    image = heat_map(axes, shares, names, tissues, scale=purple, percent_from=limit, size=size)
     dress(axes, title, "", "cluster (slides)")
     axes.tick_params(labelsize=size, length=0)
     axes.spines[:].set_visible(False)
@@ -171,7 +172,7 @@ def cluster_expression_figure(
     figure, axes = new_axes(max(2.6 + 0.2 * len(chosen), 5.0), max(2.4 + 0.24 * len(table), 3.2))
     rows = [short_name(name) for name in texts(table.index)]
     shown_genes = [names[gene][:18] for gene in chosen]
-    image = heat_map(axes, shown, rows, shown_genes, colours="RdBu_r", limits=(-limit, limit), size=7.5)
+    image = heat_map(axes, shown, rows, shown_genes, scale=ColourScale("RdBu_r", -limit, limit), size=7.5)
     dress(axes, f"{title}: {len(chosen)} of {len(names):,} genes", "", "cluster")
     axes.tick_params(labelsize=7.5, length=0)
     axes.spines[:].set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,14 +32,21 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.floating[Any]]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Points (m, 2) to point out, and the name written beside the last of them; none where it is empty."""
+
+    points: Floats
+    name: str = ""
+
+
 def scatter(
     points: Floats,
     tissues: Sequence[str],
     title: str,
     *,
     axis: str = "",
-    marked: Floats | None = None,
-    marked_name: str = "",
+    marked: Mark | None = None,
 ) -> Figure:
     """Return points (n, 2) in the colours of their tissues, each tissue named at its median.
 
@@ -51,20 +59,22 @@ def scatter(
     axis
         Name of the projection, written at the axes.
     marked
-        Points (m, 2) to point out, such as a new slide, named `marked_name`.
+        Points to point out, such as a new slide.
     """
     coordinates, keys = _usable(points, tissues)
     if len(coordinates) == 0:
         return message_figure(title, "There is nothing to draw: no points.")
     figure, axes = new_axes(9, 7)
     headline(figure, f"{title} ({counted(len(coordinates), 'point')}, {counted(len(set(keys)), 'tissue')})")
-    cloud(axes, coordinates, keys, axis, marked=marked, marked_name=marked_name, size=8.0)
+    cloud(axes, coordinates, keys, axis, marked=marked, size=8.0)
     return figure
 
 
-def two_scatters(umap: Floats, tsne: Floats, tissues: Sequence[str], title: str, **marks: Any) -> Figure:
-    """Return UMAP and t-SNE of the same points side by side (Figs 15 to 18)."""
-    return _panels({"UMAP": umap, "t-SNE": tsne}, tissues, title, columns=2, size=5.6, **marks)
+def two_scatters(
+    umap: Floats, tsne: Floats, tissues: Sequence[str], title: str, marked: Mapping[str, Mark] | None = None
+) -> Figure:
+    """Return UMAP and t-SNE of the same points side by side (Figs 15 to 18), `marked` by their names."""
+    return _panels({"UMAP": umap, "t-SNE": tsne}, tissues, title, columns=2, size=5.6, marked=marked)
 
 
 def epochs_figure(points: Mapping[int, Floats], tissues: Sequence[str], title: str, axis: str = "UMAP") -> Figure:
@@ -79,8 +89,7 @@ def cloud(
     tissues: Iterable[str],
     axis: str,
     *,
-    marked: Floats | None = None,
-    marked_name: str = "",
+    marked: Mark | None = None,
     size: float = 8.0,
     names: bool = True,
 ) -> None:
@@ -113,8 +122,8 @@ def cloud(
                 **look,
             )
     everything = coordinates
-    if marked is not None and np.size(marked):
-        new = np.asarray(marked, dtype=float).reshape(-1, 2)
+    if marked is not None and np.size(marked.points):
+        new = np.asarray(marked.points, dtype=float).reshape(-1, 2)
         everything = np.vstack([coordinates, new[np.isfinite(new).all(axis=1)]])
         axes.scatter(new[:, 0], new[:, 1], marker="*", s=260, color=ALARM, edgecolors="white", linewidths=1.2, zorder=5)
     _set_limits(axes, everything)
@@ -123,8 +132,8 @@ def cloud(
         words = [short_name(tissue) for tissue in medians]
         inks = [ink_of(colours[tissue]) for tissue in medians]
         anchors = list(medians.values())
-        if marked is not None and np.size(marked) and marked_name:
-            words, inks, anchors = [*words, marked_name], [*inks, ALARM], [*anchors, everything[-1]]
+        if marked is not None and np.size(marked.points) and marked.name:
+            words, inks, anchors = [*words, marked.name], [*inks, ALARM], [*anchors, everything[-1]]
         if anchors:
             place_labels(
                 axes,
@@ -163,8 +172,7 @@ def _panels(
     columns: int,
     size: float,
     names: bool = True,
-    marked: Mapping[str, Floats] | None = None,
-    marked_name: str = "",
+    marked: Mapping[str, Mark] | None = None,
 ) -> Figure:
     """Return one panel per named projection, all of the same points, with the tissues' colours named below."""
     if not points or all(np.size(some) == 0 for some in points.values()):
@@ -179,7 +187,7 @@ def _panels(
         tissue_key(figure, tissues)
     for axes, (name, some) in zip(panels, points.items(), strict=False):
         new = None if marked is None else marked.get(name)
-        cloud(axes, some, tissues, "", marked=new, marked_name=marked_name, size=7.5, names=names)
+        cloud(axes, some, tissues, "", marked=new, size=7.5, names=names)
         axes.set_title(name, loc="left", fontsize=10.5, fontweight="bold", color=INK)
     for axes in panels[len(points) :]:
         axes.set_axis_off()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from histo_assets.core.figures import prediction as figures
 from histo_assets.core.figures.page import Paragraph, PictureBlock, Section, TableBlock, render_page
-from histo_assets.core.figures.projection import two_scatters
+from histo_assets.core.figures.projection import Mark, two_scatters
 from histo_assets.core.figures.style import png
 from histo_assets.core.files import Bundle
 
@@ -112,8 +112,7 @@ def _pictures(
         slide_projection.obsm["X_tsne"][drawn],
         tissues[drawn],
         "Among the study's slides",
-        marked={"UMAP": prediction.umap, "t-SNE": prediction.tsne},
-        marked_name="new slide",
+        marked={"UMAP": Mark(prediction.umap, "new slide"), "t-SNE": Mark(prediction.tsne, "new slide")},
     )
     genes = figures.top_genes_figure(list(top["gene"]), top["predicted"].to_numpy(), top["tissue_mean"].to_numpy())
     pictures = {
@@ -122,16 +121,16 @@ def _pictures(
         "genes": png(genes),
     }
     tiles = prediction.tiles
-    place = (tiles["x"].to_numpy(), tiles["y"].to_numpy(), tiles["size"].to_numpy())
-    frame: dict[str, Any] = {"dimensions": (slide["width"], slide["height"]), "mpp": slide["mpp"]}
+    places = figures.TilePlaces(tiles["x"].to_numpy(), tiles["y"].to_numpy(), tiles["size"].to_numpy())
+    drawn_slide = figures.DrawnSlide(thumbnail, (slide["width"], slide["height"]), slide["mpp"])
     probability = tiles["probability"].to_numpy()
     title = f"Probability of {prediction.tissue.replace('_', ' ')}"
     pictures["heat_tissue"] = png(
-        figures.tile_heatmap(*place, probability, thumbnail, title, label="probability", **frame)
+        figures.tile_heatmap(places, probability, title, slide=drawn_slide, label="probability")
     )
     if prediction.heat is not None:
         pictures["heat_gene"] = png(
-            figures.tile_heatmap(*place, prediction.heat, thumbnail, str(prediction.heat_gene), **frame)
+            figures.tile_heatmap(places, prediction.heat, str(prediction.heat_gene), slide=drawn_slide)
         )
     return pictures
 

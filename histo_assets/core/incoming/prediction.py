@@ -64,22 +64,12 @@ class SlidePrediction:
     heat: Floats | None
 
 
-def predict_slide(
-    tiles: AnnData,
-    slides: AnnData,
-    slide_projection: AnnData,
-    regressors: Mapping[str, CrossValidation],
-    recoverable: pd.DataFrame,
-    clusters: pd.DataFrame,
-    cluster_expression: AnnData,
-    settings: ProjectionSettings,
-) -> SlidePrediction:
-    """Return what a finished study says of a new slide.
+@dataclass(frozen=True)
+class FinishedStudy:
+    """What a study made that a new slide is held against.
 
-    Parameters
+    Attributes
     ----------
-    tiles
-        Embeddings and log-probabilities of the slide's tiles, by the study's selected network.
     slides
         Embeddings of the study's slides; the new one is compared with those that are not locked.
     slide_projection
@@ -92,6 +82,23 @@ def predict_slide(
         Cluster of each of the study's slides.
     cluster_expression
         Mean expression of each cluster.
+    """
+
+    slides: AnnData
+    slide_projection: AnnData
+    regressors: Mapping[str, CrossValidation]
+    recoverable: pd.DataFrame
+    clusters: pd.DataFrame
+    cluster_expression: AnnData
+
+
+def predict_slide(tiles: AnnData, study: FinishedStudy, settings: ProjectionSettings) -> SlidePrediction:
+    """Return what a finished study says of a new slide.
+
+    Parameters
+    ----------
+    tiles
+        Embeddings and log-probabilities of the slide's tiles, by the study's selected network.
 
     Raises
     ------
@@ -100,34 +107,34 @@ def predict_slide(
     """
     if not tiles.n_obs:
         raise PredictionError("the slide has no tile to predict from; look at what the quality filters threw out")
-    tiles = with_tissues(tiles, slides)
+    tiles = with_tissues(tiles, study.slides)
     one = np.full(tiles.n_obs, "slide")
     _, vector = pool_slides(np.asarray(tiles.X), one)
     _, scores = pool_log_probabilities(np.asarray(tiles.obsm["log_probabilities"]), one)
     labels = [str(label) for label in tiles.uns["labels"]]
     probabilities = pd.Series(np.exp(scores[0].astype(np.float64)), index=labels)
     tissue = str(probabilities.idxmax())
-    stored = Projection.from_adata(slide_projection)
+    stored = Projection.from_adata(study.slide_projection)
     pcs, umap, tsne = place(stored, vector, settings)
-    training = (slide_projection.obs["side"].astype(str) == "train").to_numpy()
-    known = (slides.obs["side"].astype(str) != "test").to_numpy()
-    novelty = distance_to_training(np.asarray(slides.X)[known], vector[0])
-    number = _cluster_of(pcs, stored.pca, clusters, training)
+    training = (study.slide_projection.obs["side"].astype(str) == "train").to_numpy()
+    known = (study.slides.obs["side"].astype(str) != "test").to_numpy()
+    novelty = distance_to_training(np.asarray(study.slides.X)[known], vector[0])
+    number = _cluster_of(pcs, stored.pca, study.clusters, training)
     served = [
-        _gene_table(regressors[name].model, vector, probabilities, rows, cluster_expression, number)
-        for name, rows in _by_regressor(recoverable)
+        _gene_table(study.regressors[name].model, vector, probabilities, rows, study.cluster_expression, number)
+        for name, rows in _by_regressor(study.recoverable)
     ]
     order = ["recoverable", "r2_within"]
     genes = pd.concat(served).sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
     best = str(genes["gene"].iloc[0])
-    model = regressors[str(genes["regressor"].iloc[0])].model
+    model = study.regressors[str(genes["regressor"].iloc[0])].model
     heat = _heat(model, np.asarray(tiles.X), probabilities, best) if model.image.slopes() is not None else None
     return SlidePrediction(
         tissue=tissue,
         probability=float(probabilities[tissue]),
         probabilities=probabilities,
         genes=genes,
-        cluster=str(cluster_expression.obs["name"].iloc[number]),
+        cluster=str(study.cluster_expression.obs["name"].iloc[number]),
         novelty_percentile=novelty.percentile,
         unlike_training=novelty.unlike,
         umap=umap,
