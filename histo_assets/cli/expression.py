@@ -30,7 +30,7 @@ OutArgument = Annotated[Path, typer.Argument(help="The h5ad file to write.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def expression(
+def expression(  # noqa: PLR0913 - an option of the command each
     file: FileArgument,
     out: OutArgument,
     samples: Annotated[str | None, typer.Option(help="A file with one sample a line, or names with commas.")] = None,

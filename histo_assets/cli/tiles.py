@@ -32,7 +32,7 @@ SlideArgument = Annotated[Path, typer.Argument(help="A whole-slide image, or a f
 OutArgument = Annotated[Path, typer.Argument(help="The folder for tiles, index and pictures.")]
 
 
-def tile(
+def tile(  # noqa: PLR0913 - an option of the command each
     slide: SlideArgument,
     out: OutArgument,
     tiles: Annotated[int, typer.Option(min=1, help="How many tiles at most.")] = 100,

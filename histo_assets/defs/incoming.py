@@ -161,7 +161,7 @@ def _prediction(assets: StudyAssets) -> Any:
         partitions=assets.partitions.incoming,
         checks={"slide_is_like_the_training_slides": "The slide lies as close to the training slides as they do."},
     )
-    def incoming_prediction(
+    def incoming_prediction(  # noqa: PLR0913 - an input of the asset each
         study: Study,
         context: dg.AssetExecutionContext,
         storage: StorageResource,

@@ -79,7 +79,7 @@ class StudyAssets:
         """Return the input that reads the named partitions, as a dict by partition key."""
         return dg.AssetIn(key=self.key(name), partition_mapping=dg.SpecificPartitionsPartitionMapping(list(partitions)))
 
-    def asset(
+    def asset(  # noqa: PLR0913 - a property of the declared asset each
         self,
         room: str,
         io: str,

@@ -19,7 +19,7 @@ _ONE, _NONE = np.uint64(1), np.uint64(0)
 _ZERO = np.uint8(ord("0"))
 
 
-def parse_rows(
+def parse_rows(  # noqa: PLR0913 - numba compiles plain arguments
     buffer: Any,
     size: Any,
     separator: Any,
