@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -244,7 +245,8 @@ def test_a_regressor_is_one_file_and_a_line(newcomer: Newcomer) -> None:
     assert forest["p"].between(0, 1).all() and forest["p"].nunique() > 3
     assert "penalty" in tables["ridge"] and "penalty" not in forest
     stale = json.loads(newcomer.run("status", "--study", str(study), "--json").stdout)["artefacts"]
-    assert {row["state"] for row in stale} == {"fresh"}
+    of_study = [row for row in stale if not row["asset"].startswith("incoming_")]  # these are predicted anew when asked
+    assert {row["state"] for row in of_study} == {"fresh"}
 
 
 def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
@@ -259,7 +261,7 @@ def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
     )
     assert len(newcomer.touched) == 2
     tiles = newcomer.folder / "data" / "tiny" / "tiles"
-    before = pd.read_parquet(next(tiles.glob("liver/*/index.parquet")))
+    before = pd.read_parquet(next((tiles / "liver").rglob("index.parquet")))
     assert "saturation" not in before
     told = newcomer.run("status", "--study", str(newcomer.study("")), "--json")
     stale = {row["asset"]: row for row in json.loads(told.stdout)["artefacts"] if row["partition"] == "liver"}
@@ -349,7 +351,8 @@ def test_an_asset_with_a_check_is_one_file(newcomer: Newcomer) -> None:
     }
     assert states.pop("tissue_donors") == "missing" and set(states.values()) == {"fresh"}
     ran = newcomer.run("materialize", "--study", study)
-    assert ran.returncode == 0 and "[1/1] tissue_donors (missing)" in ran.stdout, ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stderr
+    assert re.findall(r"\] (\w+) \(", ran.stdout) == ["tissue_donors"]
     storage = StudyStorage(newcomer.folder / "data" / "tiny")
     checks = Pointers(storage).require(Artefact("tissue_donors", None)).checks
     assert checks["every_tissue_has_a_donor"].passed and checks["every_tissue_has_a_donor"].evidence == "4 tissues"

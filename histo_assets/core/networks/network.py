@@ -65,7 +65,11 @@ def initial_network(backbone: Backbone, n_classes: int, seed: int) -> Network:
 
 
 def tensor_shapes(backbone: Backbone, n_classes: int) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of a network's tensors without making them."""
-    with torch.device("meta"):
-        model = family_of(backbone.name).build(backbone.name, n_classes)
+    """Return the names and shapes of a network's tensors without making them, where that can be."""
+    family = family_of(backbone.name)
+    try:
+        with torch.device("meta"):
+            model = family.build(backbone.name, n_classes)
+    except (NotImplementedError, RuntimeError):  # a family that reckons with tensors while it is built
+        model = family.build(backbone.name, n_classes)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
