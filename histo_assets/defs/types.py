@@ -29,29 +29,37 @@ if TYPE_CHECKING:
     Incoming = dict[str, Any]
 else:
 
-    def _loaded(name: str, module: str, description: str) -> dg.DagsterType:
-        """Return the type of what is loaded as the class `name` of `module`, which this does not import."""
+    def _loaded(name: str, description: str, *places: str) -> dg.DagsterType:
+        """Return the type of what is loaded as one of the classes at `places`, `module:class`, without importing them."""
 
         def check(_: Any, value: Any) -> dg.TypeCheck:
-            library = sys.modules.get(module)
-            fits = library is not None and isinstance(value, getattr(library, name))
+            classes = (place.split(":") for place in places)
+            fits = any(
+                module in sys.modules and isinstance(value, getattr(sys.modules[module], named))
+                for module, named in classes
+            )
             return dg.TypeCheck(fits, f"a {type(value).__name__} was loaded where a {name} was expected")
 
         return dg.DagsterType(check, name=name, description=description)
 
-    Table = _loaded("DataFrame", "pandas", "A table, stored as parquet.")
-    Matrix = _loaded("AnnData", "anndata", "A labelled matrix, stored as h5ad.")
-    LargeTable = dg.DagsterType(
-        lambda _, value: type(value).__module__.startswith("polars"),
-        name="LargeTable",
-        description="A polars table, stored as parquet.",
+    _CORE = "histo_assets.core"
+    Table = _loaded("DataFrame", "A table, stored as parquet.", "pandas:DataFrame")
+    Matrix = _loaded("AnnData", "A labelled matrix, stored as h5ad.", "anndata:AnnData")
+    LargeTable = _loaded("LargeTable", "A polars table, stored as parquet.", "polars:DataFrame")
+    TileSet = _loaded("TileSet", "The tiles of a tissue: shards, index, funnel.", f"{_CORE}.tiling.shards:TileSet")
+    Checkpoint = _loaded("Checkpoint", "A trained network and its history.", f"{_CORE}.training.checkpoint:Checkpoint")
+    _FROZEN = f"{_CORE}.training.frozen:FrozenModel"
+    FrozenModel = _loaded("FrozenModel", "A backbone that serves as it is.", _FROZEN)
+    SelectedModel = _loaded(
+        "SelectedModel",
+        "The network that serves, and why; in a study that trains nothing the frozen backbone.",
+        f"{_CORE}.training.selected:SelectedModel",
+        _FROZEN,
     )
-    TileSet = _loaded("TileSet", "histo_assets.core.tiling.shards", "The tiles of a tissue: shards, index, funnel.")
-    Checkpoint = _loaded("Checkpoint", "histo_assets.core.training.checkpoint", "A trained network and its history.")
-    SelectedModel = _loaded("SelectedModel", "histo_assets.core.training.selected", "The network that serves, and why.")
-    FrozenModel = _loaded("FrozenModel", "histo_assets.core.training.frozen", "A backbone that serves as it is.")
     CrossValidation = _loaded(
-        "CrossValidation", "histo_assets.core.prediction.crossval", "A regressor of every gene and its figures."
+        "CrossValidation",
+        "A regressor of every gene and its figures.",
+        f"{_CORE}.prediction.crossval:CrossValidation",
     )
     Incoming = dict
 
