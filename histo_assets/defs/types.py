@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
 
     def _loaded(name: str, description: str, *places: str) -> dg.DagsterType:
-        """Return the type of what is loaded as one of the classes at `places`, `module:class`, without importing them."""
+        """Return the type of what is loaded as a class at one of `places`, `module:class`, without importing it."""
 
         def check(_: Any, value: Any) -> dg.TypeCheck:
             classes = (place.split(":") for place in places)

@@ -15,6 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from histo_assets.core.training.frozen import FrozenModel
 from histo_assets.definitions import build_definitions
 from histo_assets.defs.automation import JOBS, settled_files
 from histo_assets.studies.study import load_study, packaged_studies
@@ -86,6 +87,8 @@ def test_inputs_have_the_types_that_load_and_refuse_others(definitions: dg.Defin
     assert not table.type_check(context, {"slide": []}).success
     assert inputs["trained_model", "training_set"].type_check(context, pl.DataFrame()).success
     assert not inputs["trained_model", "training_set"].type_check(context, pd.DataFrame()).success
+    serving = inputs["tile_embeddings", "selected_model"]
+    assert serving.type_check(context, FrozenModel.__new__(FrozenModel)).success, "a frozen backbone serves as well"
 
 
 def test_every_asset_belongs_to_exactly_one_job() -> None:
