@@ -299,7 +299,8 @@ def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another
     )
     used = newcomer.python("-c", USE)
     assert used.returncode == 0, used.stderr
-    assert newcomer.run("status", "--study", str(newcomer.study(""))).returncode == 0
+    told = json.loads(newcomer.run("status", "--study", str(newcomer.study("")), "--json").stdout)["artefacts"]
+    assert {row["state"] for row in told if row["asset"] == "trained_model"} == {"fresh"}
 
 
 def test_a_reader_of_cohorts_is_one_file_and_a_line(newcomer: Newcomer) -> None:
