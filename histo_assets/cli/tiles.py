@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histo_assets.cli.environment import console, open_study, say, stop, storage_of
-from histo_assets.core.tiling.filters.jpeg_size import JpegSize
+from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def calibrate(
     looked = _looked_at(loaded)
     found = proposed_thresholds(looked)
     quality = loaded.tiling.quality
-    now = {item.tissue: quality.for_tissue(item.tissue).threshold(JpegSize.setting) for item in found}
+    now = {item.tissue: quality.for_tissue(item.tissue).threshold(JPEG_SIZE.setting) for item in found}
     if as_json:
         print(json.dumps([asdict(item) | {"now": now[item.tissue]} for item in found]))
     else:
@@ -160,7 +160,7 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
     if made is None:
         return
     sheet = contact_sheet(TileReader([made]), made.index.head(40))
-    threshold = tiling.quality.for_tissue(tissue).threshold(JpegSize.setting)
+    threshold = tiling.quality.for_tissue(tissue).threshold(JPEG_SIZE.setting)
     pictures = tile_pictures(made.looked, made.funnel, made.previews, made.rejected_examples(), sheet, threshold)
     for name, image in pictures.items():
         content = image if isinstance(image, bytes) else png(image)

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.core.tiling.filters.jpeg_size import JpegSize
+from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
@@ -72,7 +72,7 @@ def build(assets: StudyAssets) -> list[Any]:
             tile_set.previews,
             tile_set.rejected_examples(),
             sheet,
-            quality.threshold(JpegSize.setting),
+            quality.threshold(JPEG_SIZE.setting),
         )
         reasons = [name for name in funnel.columns if name not in ("slide", "candidates", "good", "kept")]
         return result(

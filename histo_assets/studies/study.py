@@ -121,8 +121,8 @@ def load_study(name_or_file: str | os.PathLike[str] | None = None) -> Study:
         The study is unknown, is not YAML, or has an unknown key or an impossible value.
     """
     chosen = os.fspath(name_or_file or os.environ.get("HISTO_STUDY") or "demo")
-    content, base = _merged(chosen, seen=())
-    own = _own_content(chosen)
+    own, base = _content(chosen)
+    content, base = _merged(chosen, own, base, seen=())
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
@@ -130,12 +130,6 @@ def load_study(name_or_file: str | os.PathLike[str] | None = None) -> Study:
     _refuse_unknown_tissues(chosen, own, study)
     study._base = base
     return study
-
-
-def _own_content(chosen: str) -> dict[str, Any]:
-    """Return what a study says itself, without what it extends."""
-    content: dict[str, Any] = yaml.safe_load(_source(chosen)[0])
-    return content
 
 
 def _refuse_unknown_tissues(chosen: str, own: Mapping[str, Any], study: Study) -> None:
@@ -149,10 +143,8 @@ def _refuse_unknown_tissues(chosen: str, own: Mapping[str, Any], study: Study) -
         )
 
 
-def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
-    """Return the content of a study over that of the study it extends, and its base folder."""
-    if chosen in seen:
-        raise StudyError(f"study {chosen} extends itself: {' -> '.join([*seen, chosen])}")
+def _content(chosen: str) -> tuple[dict[str, Any], Path]:
+    """Return what a study says itself, and its base folder."""
     text, base = _source(chosen)
     try:
         content = yaml.safe_load(text)
@@ -160,12 +152,20 @@ def _merged(chosen: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
         raise StudyError(f"study {chosen} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StudyError(f"study {chosen} holds no keys; start from `extends: demo` and a name of its own")
-    parent = content.pop("extends", None)
+    return content, base
+
+
+def _merged(chosen: str, own: Mapping[str, Any], base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], Path]:
+    """Return the content of a study over that of the study it extends, and its base folder."""
+    if chosen in seen:
+        raise StudyError(f"study {chosen} extends itself: {' -> '.join([*seen, chosen])}")
+    content = {key: value for key, value in own.items() if key != "extends"}
+    parent = own.get("extends")
     if parent is None:
         return content, base
     if parent not in packaged_studies():
         parent = str(base / parent)
-    inherited, where = _merged(parent, (*seen, chosen))
+    inherited, where = _merged(parent, *_content(parent), (*seen, chosen))
     if where != base:
         inherited = _anchored(inherited, where)
     _drop_replaced(inherited, content)

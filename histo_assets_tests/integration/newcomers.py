@@ -48,6 +48,16 @@ class Newcomer:
         target.write_text(text)
         self.touched.append(path)
 
+    def new_choice(self, room: str, module: str, text: str, line: str, end: str) -> None:
+        """Add a file to a room, and to the room's registry its import and a line before `end`."""
+        self.new_file(f"{room}/{module}.py", text)
+        name = line.strip(" ,").removesuffix("()")
+        imported = f"from histo_assets.{room.replace('/', '.')}.{module} import {name}\n"
+        self.new_lines(f"{room}/registry.py", (line, end))
+        registry = self.source / "histo_assets" / room / "registry.py"
+        future = "from __future__ import annotations\n"
+        registry.write_text(registry.read_text().replace(future, f"{future}\n{imported}", 1))
+
     def study(self, text: str) -> Path:
         """Write a study that extends the finished one under its own name."""
         path = self.folder / "study.yaml"

@@ -17,7 +17,6 @@ from histo_assets_tests.integration.newcomers import Newcomer
 
 pytestmark = pytest.mark.study
 
-ROOM = "histo_assets.core.prediction.regressors"
 FOREST = '''
 from __future__ import annotations
 
@@ -83,29 +82,29 @@ class ForestSettings(RegressorSettings):
         yield learn
 '''
 
-SATURATION = '''
+SATURATION = """
+from operator import lt
+
 from histo_assets.core.tiling.filters.filter import Filter
 
 
-class Saturation(Filter):
-    """Pale tiles."""
+def _measure(tile):
+    import cv2
 
-    reason = "pale"
-    figure = "saturation"
-    setting = "min_saturation"
-    default = 0.0
-    description = "Least mean saturation of a tile."
+    return round(float(cv2.cvtColor(tile.pixels, cv2.COLOR_RGB2HSV)[..., 1].mean()), 2)
 
-    def measure(self, tile):
-        import cv2
 
-        return round(float(cv2.cvtColor(tile.pixels, cv2.COLOR_RGB2HSV)[..., 1].mean()), 2)
+SATURATION = Filter(
+    reason="pale",
+    figure="saturation",
+    measure=_measure,
+    rejects=lt,
+    setting="min_saturation",
+    default=0.0,
+    description="Least mean saturation of a tile.",
+)
+"""
 
-    def rejects(self, value, threshold):
-        return value < threshold
-'''
-
-FAMILIES = "histo_assets.core.networks.families"
 REGNET = '''
 from histo_assets.core.networks.families.family import Family
 
@@ -172,7 +171,6 @@ from histo_assets.defs.study_assets import result, verdict
 from histo_assets.defs.types import Table
 from histo_assets.studies.study import Study
 
-ROOM = "cohort"
 
 
 def build(assets):
@@ -213,12 +211,7 @@ def versions(folder: Path, assets: set[str]) -> dict[str, str]:
 
 
 def test_a_regressor_is_one_file_and_a_line(newcomer: Newcomer) -> None:
-    newcomer.new_file("core/prediction/regressors/forest.py", FOREST)
-    newcomer.new_lines(
-        "core/prediction/regressors/registry.py",
-        (f"from {ROOM}.forest import ForestSettings", f"from {ROOM}.lightgbm"),
-        ("    ForestSettings,", ")"),
-    )
+    newcomer.new_choice("core/prediction/regressors", "forest", FOREST, "    ForestSettings,", ")")
     assert len(newcomer.touched) == 2
     before = versions(newcomer.folder, {"gene_regressors"})
     study = newcomer.study(
@@ -250,14 +243,8 @@ def test_a_regressor_is_one_file_and_a_line(newcomer: Newcomer) -> None:
 
 
 def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
-    newcomer.new_file("core/tiling/filters/saturation.py", SATURATION)
-    newcomer.new_lines(
-        "core/tiling/filters/registry.py",
-        (
-            "from histo_assets.core.tiling.filters.saturation import Saturation",
-            "FILTERS: tuple",
-        ),
-        ("    Saturation(),", ')\n"""One line a filter."""'),
+    newcomer.new_choice(
+        "core/tiling/filters", "saturation", SATURATION, "    SATURATION,", ')\n"""One line a filter."""'
     )
     assert len(newcomer.touched) == 2
     tiles = newcomer.folder / "data" / "tiny" / "tiles"
@@ -288,15 +275,7 @@ def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another
     refused = newcomer.run("status", "--study", "tiny")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert "'regnet_y_400mf' belongs to none of the families efficientnet_*, " in refused.stderr
-    newcomer.new_file("core/networks/families/regnet.py", REGNET)
-    newcomer.new_lines(
-        "core/networks/families/registry.py",
-        (
-            "from histo_assets.core.networks.families.regnet import RegNet",
-            "from histo_assets.core.networks.families.resnet",
-        ),
-        ("    RegNet(),", ')\n"""One line a family."""'),
-    )
+    newcomer.new_choice("core/networks/families", "regnet", REGNET, "    RegNet(),", ')\n"""One line a family."""')
     used = newcomer.python("-c", USE)
     assert used.returncode == 0, used.stderr
     told = json.loads(newcomer.run("status", "--study", str(newcomer.study("")), "--json").stdout)["artefacts"]
@@ -304,15 +283,7 @@ def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another
 
 
 def test_a_reader_of_cohorts_is_one_file_and_a_line(newcomer: Newcomer) -> None:
-    newcomer.new_file("core/cohort/readers/ledger.py", LEDGER)
-    newcomer.new_lines(
-        "core/cohort/readers/registry.py",
-        (
-            "from histo_assets.core.cohort.readers.ledger import Ledger",
-            "from histo_assets.core.cohort.readers.reader",
-        ),
-        ("        Ledger(),", "    )"),
-    )
+    newcomer.new_choice("core/cohort/readers", "ledger", LEDGER, "        Ledger(),", "    )")
     (newcomer.folder / "ledger.csv").write_text("entry\nd1/Liver/s1\nd2/Liver/s2\nd2/Brain - Cortex/s3\n")
     study = newcomer.study("cohort: {reader: ledger, manifest: ledger.csv, rna_samples: null}\n")
     ran = newcomer.run("materialize", "--study", str(study), "--select", "slide_manifest")
@@ -325,15 +296,7 @@ def test_a_reader_of_cohorts_is_one_file_and_a_line(newcomer: Newcomer) -> None:
 
 
 def test_a_rule_for_names_of_genes_is_one_file_and_a_line(newcomer: Newcomer) -> None:
-    newcomer.new_file("core/expression/name_rules/no_orfs.py", NO_ORFS)
-    newcomer.new_lines(
-        "core/expression/name_rules/registry.py",
-        (
-            "from histo_assets.core.expression.name_rules.no_orfs import NoOrfs",
-            "from histo_assets.core.expression.name_rules.rule",
-        ),
-        ("        NoOrfs(),", "    )"),
-    )
+    newcomer.new_choice("core/expression/name_rules", "no_orfs", NO_ORFS, "        NoOrfs(),", "    )")
     (newcomer.folder / "genes.csv").write_text(
         "gene,s1,s2,s3\nC1orf112,9.8,3.4,8.9\nAL627309.1,9.8,3.4,8.9\nTP53,3.4,9.8,8.6\nY_RNA,9.4,1,6.5\n"
     )

@@ -138,9 +138,9 @@ def cross_validate(
     Y, names = paired.Y, tuple(str(gene) for gene in paired.genes)
     if len(names) != Y.shape[1]:
         raise PredictionError(f"{len(names)} gene names were given for {Y.shape[1]} columns of expression")
-    with regressor.learning(workers, settings.seed) as image:
-        frames = fold_frames(samples, image)
-        whole = whole_frame(samples, image)
+    with regressor.learning(workers, settings.seed) as learn_image:
+        frames = fold_frames(samples, learn_image)
+        whole = whole_frame(samples, learn_image)
         progress(f"{len(frames)} folds and all of them: features adjusted and decomposed")
         found, model = _predicted(frames, whole, Y, names, progress)
         progress("permuting donors")
@@ -167,8 +167,8 @@ def out_of_fold_predictions(
 ) -> NDArray[np.float32]:
     """Return what a regressor on other features `X` of the same samples predicts, out of fold: (n, g)."""
     samples = replace(samples, X=np.asarray(X))
-    with regressor.learning() as image:
-        frames, whole = fold_frames(samples, image), whole_frame(samples, image)
+    with regressor.learning() as learn_image:
+        frames, whole = fold_frames(samples, learn_image), whole_frame(samples, learn_image)
         names = tuple(str(number) for number in range(Y.shape[1]))
         return _predicted(frames, whole, Y, names, silent)[0].predictions
 
@@ -198,8 +198,8 @@ def _predicted(
         np.hstack([learned.effects.means for learned in learned_blocks]),
         np.hstack([learned.effects.slopes for learned in learned_blocks]),
     )
-    image = [learned.model for learned in learned_blocks if learned.model is not None]
-    model = GeneRegressor(names, whole.adjustment, expression, type(image[0]).joined(image))
+    models = [learned.model for learned in learned_blocks if learned.model is not None]
+    model = GeneRegressor(names, whole.adjustment, expression, type(models[0]).joined(models))
     return OutOfFold(predictions, baseline, adjusted, known), model
 
 

@@ -74,13 +74,13 @@ class Frame:
     design: Floats
     known: NDArray[np.bool_]
     features: Features
-    image: Learn
+    learn_image: Learn
 
     def learn(self, Y: Floats, keep: bool = False) -> Learned:
         """Return what training rows of `Y` (n, g, all rows) teach about the test rows."""
         effects = self.rows.effects(Y[self.train])
         targets = self.rows.residuals(Y[self.train], effects)
-        residual, model = self.image(self.features, targets, keep)
+        residual, model = self.learn_image(self.features, targets, keep)
         return Learned(self.weights @ effects.means, effects.of(self.weights, self.design), residual, effects, model)
 
 
@@ -113,7 +113,7 @@ def make_frame(
     samples: Samples,
     train: NDArray[np.int64],
     test: NDArray[np.int64],
-    image: Learn,
+    learn_image: Learn,
 ) -> Frame:
     """Return the frame of rows `train` and `test`; everything in it is fitted on `train` alone."""
     rows = TrainingRows(samples.tissues[train], samples.donors[train], samples.table(train))
@@ -130,10 +130,10 @@ def make_frame(
     known = adjustment.knows(samples.tissues[test])
     tested = adjustment.standardised(np.asarray(samples.X[test], dtype=np.float64), weights, design)[0]
     features = Features(basis, tested, rows.spent)
-    return Frame(train, test, rows, adjustment, weights, design, known, features, image)
+    return Frame(train, test, rows, adjustment, weights, design, known, features, learn_image)
 
 
-def fold_frames(samples: Samples, image: Learn) -> list[Frame]:
+def fold_frames(samples: Samples, learn_image: Learn) -> list[Frame]:
     """Return one frame a fold: learned on the other folds, tested on it; locked rows are in none."""
     used = samples.folds[samples.folds >= 0]
     return [
@@ -141,15 +141,15 @@ def fold_frames(samples: Samples, image: Learn) -> list[Frame]:
             samples,
             np.flatnonzero((samples.folds >= 0) & (samples.folds != fold)),
             np.flatnonzero(samples.folds == fold),
-            image,
+            learn_image,
         )
         for fold in np.unique(used)
     ]
 
 
-def whole_frame(samples: Samples, image: Learn) -> Frame:
+def whole_frame(samples: Samples, learn_image: Learn) -> Frame:
     """Return the frame learned on all folds and tested on the locked rows, if there are any."""
-    return make_frame(samples, np.flatnonzero(samples.folds >= 0), np.flatnonzero(samples.folds < 0), image)
+    return make_frame(samples, np.flatnonzero(samples.folds >= 0), np.flatnonzero(samples.folds < 0), learn_image)
 
 
 def out_of_fold(frames: Sequence[Frame], Y: Floats) -> tuple[Floats, Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from operator import lt
 
 from histo_assets.core.tiling.filters.filter import Filter, Pixels, Tile, pieces
 
@@ -27,24 +27,21 @@ def _sharpness(grey: Pixels, spreads: list[float]) -> float:
     return float(shown[len(shown) // 3]) if shown else 0.0
 
 
-class Blur(Filter):
-    """The blur filter: most of what the tile shows is out of focus."""
+def _measure(tile: Tile) -> float:
+    """Return how sharp its blurrier pieces are, in squared grey levels."""
+    return round(_sharpness(tile.grey, tile.piece_spreads), 2)
 
-    reason: ClassVar[str] = "blur"
-    figure: ClassVar[str] = "sharpness"
-    setting: ClassVar[str] = "min_sharpness"
-    default: ClassVar[float] = 20.0
-    description: ClassVar[str] = (
+
+BLUR = Filter(
+    reason="blur",
+    figure="sharpness",
+    measure=_measure,
+    rejects=lt,
+    setting="min_sharpness",
+    default=20.0,
+    description=(
         "The blur filter, in squared grey levels: least variance of the Laplacian that a third of the "
         "pieces that show anything do not exceed."
-    )
-    unit: ClassVar[str] = "squared grey levels"
-    revision: ClassVar[int] = 0
-
-    def measure(self, tile: Tile) -> float:
-        """Return the figure of a tile."""
-        return round(_sharpness(tile.grey, tile.piece_spreads), 2)
-
-    def rejects(self, value: float, threshold: float) -> bool:
-        """Return whether the figure is below the threshold."""
-        return value < threshold
+    ),
+    revision=0,
+)

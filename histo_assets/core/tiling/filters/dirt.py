@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from operator import lt
 
 from histo_assets.core.tiling.filters.filter import Filter, Tile
 
 
-class Dirt(Filter):
-    """The post's dirt filter: a colour channel that hardly varies."""
+def _measure(tile: Tile) -> float:
+    """Return the standard deviation of its flattest colour channel, in grey levels."""
+    import cv2
 
-    reason: ClassVar[str] = "dirt"
-    figure: ClassVar[str] = "channel_sd"
-    setting: ClassVar[str] = "min_channel_sd"
-    default: ClassVar[float] = 5.0
-    description: ClassVar[str] = (
-        "The post's dirt filter, in grey levels: least standard deviation of the flattest colour channel."
-    )
-    unit: ClassVar[str] = "grey levels"
-    revision: ClassVar[int] = 0
+    return round(min(float(cv2.meanStdDev(channel)[1][0, 0]) for channel in cv2.split(tile.pixels)), 2)
 
-    def measure(self, tile: Tile) -> float:
-        """Return the figure of a tile."""
-        import cv2
 
-        return round(min(float(cv2.meanStdDev(channel)[1][0, 0]) for channel in cv2.split(tile.pixels)), 2)
-
-    def rejects(self, value: float, threshold: float) -> bool:
-        """Return whether the figure is below the threshold."""
-        return value < threshold
+DIRT = Filter(
+    reason="dirt",
+    figure="channel_sd",
+    measure=_measure,
+    rejects=lt,
+    setting="min_channel_sd",
+    default=5.0,
+    description=("The post's dirt filter, in grey levels: least standard deviation of the flattest colour channel."),
+    revision=0,
+)

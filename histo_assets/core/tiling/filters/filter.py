@@ -7,11 +7,11 @@ a tile is measured.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +50,8 @@ class Tile:
         return [float(cv2.meanStdDev(piece)[1][0, 0]) for piece in pieces(self.grey)]
 
 
-class Filter(ABC):
+@dataclass(frozen=True)
+class Filter:
     """A figure of a tile, and what rejects it.
 
     Attributes
@@ -59,29 +60,24 @@ class Filter(ABC):
         What a rejected tile is called: a column of the funnel.
     figure
         What is measured: a column of the index.
+    measure
+        Returns the figure of a tile, rounded to what is worth keeping.
+    rejects
+        Whether a tile with a figure is rejected by a threshold: `operator.lt` or `operator.gt`.
     setting, default, description
         The threshold in `tiling.quality`.
-    unit
-        Of the figure.
     revision
         Raised when the measure changes: earlier cuts are no longer used then. 0: as it was in version 0.1.0.
     """
 
-    reason: ClassVar[str]
-    figure: ClassVar[str]
-    setting: ClassVar[str]
-    default: ClassVar[float]
-    description: ClassVar[str]
-    unit: ClassVar[str] = ""
-    revision: ClassVar[int] = 1
-
-    @abstractmethod
-    def measure(self, tile: Tile) -> float:
-        """Return the figure of a tile, rounded to what is worth keeping."""
-
-    @abstractmethod
-    def rejects(self, value: float, threshold: float) -> bool:
-        """Return whether a tile with that figure is rejected."""
+    reason: str
+    figure: str
+    measure: Callable[[Tile], float]
+    rejects: Callable[[float, float], bool]
+    setting: str
+    default: float
+    description: str
+    revision: int = 1
 
 
 def pieces(plane: Pixels) -> list[Pixels]:

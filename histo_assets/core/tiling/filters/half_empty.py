@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from operator import lt
 
 from histo_assets.core.tiling.filters.filter import Filter, Tile
 
@@ -15,24 +15,21 @@ def _lower_quarter(spreads: list[float]) -> float:
     return sorted(spreads)[len(spreads) // 4 - 1]
 
 
-class HalfEmpty(Filter):
-    """The post's half-empty filter: a quarter of the tile shows nothing."""
+def _measure(tile: Tile) -> float:
+    """Return the lower quarter of its pieces' spreads, in grey levels."""
+    return round(_lower_quarter(tile.piece_spreads), 2)
 
-    reason: ClassVar[str] = "half_empty"
-    figure: ClassVar[str] = "piece_sd"
-    setting: ClassVar[str] = "min_piece_sd"
-    default: ClassVar[float] = 2.0
-    description: ClassVar[str] = (
+
+HALF_EMPTY = Filter(
+    reason="half_empty",
+    figure="piece_sd",
+    measure=_measure,
+    rejects=lt,
+    setting="min_piece_sd",
+    default=2.0,
+    description=(
         "The post's half-empty filter, in grey levels: least standard deviation that a quarter of the "
         "4 x 4 pieces of the tile do not exceed (a piece or two can lie within one fat cell)."
-    )
-    unit: ClassVar[str] = "grey levels"
-    revision: ClassVar[int] = 0
-
-    def measure(self, tile: Tile) -> float:
-        """Return the figure of a tile."""
-        return round(_lower_quarter(tile.piece_spreads), 2)
-
-    def rejects(self, value: float, threshold: float) -> bool:
-        """Return whether the figure is below the threshold."""
-        return value < threshold
+    ),
+    revision=0,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from operator import gt
 
 import numpy as np
 
@@ -36,25 +36,22 @@ def channel_extremes(pixels: Pixels) -> tuple[Pixels, Pixels]:
     return np.asarray(cv2.min(cv2.min(red, green), blue)), np.asarray(cv2.max(cv2.max(red, green), blue))
 
 
-class Pen(Filter):
-    """The pen filter: ink of a marker, and dust."""
+def _measure(tile: Tile) -> float:
+    """Return the share of it that looks like ink or dust."""
+    import cv2
 
-    reason: ClassVar[str] = "pen"
-    figure: ClassVar[str] = "pen_share"
-    setting: ClassVar[str] = "max_pen_share"
-    default: ClassVar[float] = 0.01
-    description: ClassVar[str] = "Largest share of the tile that may be ink or dust."
-    unit: ClassVar[str] = "share"
-    revision: ClassVar[int] = 0
+    small = cv2.resize(tile.pixels, None, fx=1 / PEN_SHRINK, fy=1 / PEN_SHRINK, interpolation=cv2.INTER_AREA)
+    share: float = np.count_nonzero(pen_pixels(small)) / (small.shape[0] * small.shape[1])
+    return round(share, 4)
 
-    def measure(self, tile: Tile) -> float:
-        """Return the figure of a tile."""
-        import cv2
 
-        small = cv2.resize(tile.pixels, None, fx=1 / PEN_SHRINK, fy=1 / PEN_SHRINK, interpolation=cv2.INTER_AREA)
-        share: float = np.count_nonzero(pen_pixels(small)) / (small.shape[0] * small.shape[1])
-        return round(share, 4)
-
-    def rejects(self, value: float, threshold: float) -> bool:
-        """Return whether the figure is above the threshold."""
-        return value > threshold
+PEN = Filter(
+    reason="pen",
+    figure="pen_share",
+    measure=_measure,
+    rejects=gt,
+    setting="max_pen_share",
+    default=0.01,
+    description="Largest share of the tile that may be ink or dust.",
+    revision=0,
+)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from histo_assets.core.tiling.filters.blur import Blur
-from histo_assets.core.tiling.filters.dirt import Dirt
+from histo_assets.core.tiling.filters.blur import BLUR
+from histo_assets.core.tiling.filters.dirt import DIRT
 from histo_assets.core.tiling.filters.filter import Filter
-from histo_assets.core.tiling.filters.half_empty import HalfEmpty
-from histo_assets.core.tiling.filters.jpeg_size import JpegSize
-from histo_assets.core.tiling.filters.pen import Pen
+from histo_assets.core.tiling.filters.half_empty import HALF_EMPTY
+from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
+from histo_assets.core.tiling.filters.pen import PEN
 
 FILTERS: tuple[Filter, ...] = (
-    JpegSize(),
-    HalfEmpty(),
-    Dirt(),
-    Blur(),
-    Pen(),
+    JPEG_SIZE,
+    HALF_EMPTY,
+    DIRT,
+    BLUR,
+    PEN,
 )
 """One line a filter."""
 
