@@ -17,7 +17,7 @@ class Newcomer:
     Parameters
     ----------
     made
-        The finished study; its results are copied, its cohort is not.
+        The finished study; its results are copied, its cohort and its instance are not.
     folder
         An empty folder.
     """
@@ -27,8 +27,7 @@ class Newcomer:
         shutil.copytree(
             package_folder(), self.source / "histo_assets", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
         )
-        for name in ("data", "home"):
-            shutil.copytree(made.folder / name, folder / name)
+        shutil.copytree(made.folder / "data", folder / "data")  # a new instance is told of it
         self.touched: list[str] = []
 
     def new_file(self, path: str, text: str) -> None:

@@ -171,6 +171,7 @@ from histo_assets.defs.study_assets import result, verdict
 from histo_assets.defs.types import Table
 from histo_assets.studies.study import Study
 
+ROOM = "cohort"
 
 
 def build(assets):
