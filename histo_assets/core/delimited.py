@@ -25,10 +25,12 @@ def read_header(table: BinaryIO, usual: Separator | None = None) -> Header:
     ----------
     usual
         The separator that the file's name or settings promise; it is taken wherever the line has it. Else tabs
-        separate, unless there are more commas, and semicolons only where there is neither.
+        separate, unless there are more commas, and semicolons only where there is neither. A comment (`# `)
+        promises nothing.
     """
     line = table.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    separator = usual if usual and usual in line else _separator(line, usual or ",")
+    told = usual is not None and (usual in line or line.startswith("# "))
+    separator = usual if usual is not None and told else _separator(line, usual or ",")
     return Header(line, separator, next(csv.reader([line], delimiter=separator)))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from histo_assets.core.delimited import Header, read_header
 
 SEPARATORS = ["\t", ",", ";"]
-names = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\t,;"\ufeff'), min_size=1, max_size=8)
+names = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\t,;#"\ufeff'), min_size=1, max_size=8)
 
 
 def table(columns: list[str], separator: str, start: str = "", end: str = "\r\n") -> io.BytesIO:
@@ -58,3 +58,8 @@ def test_without_a_promise_tabs_go_before_as_many_commas_and_semicolons_are_the_
 
 def test_a_single_column_keeps_what_was_promised() -> None:
     assert read_header(io.BytesIO(b"slide\na, b\n"), "\t") == Header("slide", "\t", ["slide"])
+
+
+def test_a_comment_in_the_first_line_promises_nothing() -> None:
+    header = read_header(io.BytesIO(b'# Program:featureCounts; Command:"-a","genes.gtf"\n'), "\t")
+    assert header.separator == "\t" and len(header.columns) == 1

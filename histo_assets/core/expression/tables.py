@@ -40,7 +40,10 @@ def open_delimited(path: str, usual: Separator) -> TextSource:
     symbol = None if symbol == gene else symbol
     samples = [column for i, column in enumerate(columns) if i not in (gene, symbol)]
     if not samples:
-        raise ExpressionError(f"{path} has no columns of samples; separate columns by commas, tabs or semicolons")
+        raise ExpressionError(
+            f"{path} has no columns of samples in its first line ({header.line[:40]!r}); begin with the names of the "
+            "columns, separated by commas, tabs or semicolons"
+        )
     refuse_repeated(samples, "sample column", path)
     return TextSource(path, columns, samples, gene, symbol, header_lines=1, separator=header.separator)
 
