@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, ClassVar
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from histo_assets.core.incoming.novelty import distance_to_training
 from histo_assets.core.prediction.clusters import cluster_average, find_clusters, mean_by_cluster, nearest_cluster
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation, cross_validate
+from histo_assets.core.prediction.frames import checked_samples, fold_frames
 from histo_assets.core.prediction.gene_regressor import GeneRegressor, tile_contributions
 from histo_assets.core.prediction.metrics import (
     benjamini_hochberg,
@@ -24,6 +28,7 @@ from histo_assets.core.prediction.metrics import (
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings, gene_booster
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings, gcv_choices, ridge_coefficients
 from histo_assets.core.prediction.samples import PairedSamples
+from histo_assets.core.prediction.scoring import permutation_null
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.prediction.spectrum import spectrum
 
@@ -253,3 +258,42 @@ def test_intervals_are_wide_with_few_donors_and_narrow_with_many():
         assert (low <= high).all()
         widths.append((high - low).mean())
     assert widths[0] > 3 * widths[1]
+
+
+def test_trees_see_as_many_components_as_the_study_says() -> None:
+    image = cross_validate(_small(), BoostingSettings(components=6, trees=1), SETTINGS).model.image
+    assert image.arrays()["components"].shape == (30, 6)
+
+
+class _Noting(RidgeSettings):
+    """A ridge that refits three genes at each permutation, drawn anew."""
+
+    redraws: ClassVar[bool] = True
+
+    def null_genes(self, genes: int) -> int:
+        return 3
+
+
+class _Keeping(_Noting):
+    redraws: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(("regressor", "distinct"), [(_Keeping(), {3}), (_Noting(), set(range(8, 13)))])
+def test_few_genes_are_drawn_anew_at_each_permutation_and_many_are_kept(
+    regressor: RidgeSettings, distinct: set[int]
+) -> None:
+    """Genes are told apart by their scale, a power of 10."""
+    rng = np.random.default_rng(0)
+    paired = _small()
+    paired = replace(paired, Y=rng.normal(size=(90, 12)) * 10.0 ** np.arange(12), genes=list("ABCDEFGHIJKL"))
+    samples, _ = checked_samples(paired)
+    seen: set[int] = set()
+    with regressor.learning() as learn:
+
+        def noting(features: Any, targets: Any, keep: bool) -> Any:
+            seen.update(np.round(np.log10(np.abs(targets).mean(axis=0))).astype(int).tolist())
+            return learn(features, targets, keep)
+
+        known = np.ones(90, dtype=bool)
+        permutation_null(fold_frames(samples, noting), samples, paired.Y, known, regressor, SETTINGS)
+    assert len(seen) in distinct

@@ -14,6 +14,8 @@ import pytest
 from histo_assets.core.download.idc import series_of_slides
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.slides.arrival import arrived_slides, outages
+from histo_assets.core.slides.budget import FetchedCopy
+from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
@@ -220,6 +222,27 @@ def test_another_file_under_the_same_address_is_not_taken_for_the_inspected_one(
     assert set(tiles.missing) == {"a", "b"}
     assert "bytes, but" in tiles.missing["a"]
     assert set(tiles.index["slide"]) == {"c"}
+
+
+def test_other_content_of_the_same_size_is_not_taken_for_the_inspected_one(tmp_path: Path, server: Server) -> None:
+    settings = from_server(server, "none")
+    table = arrived(tmp_path, settings)
+    cut(tmp_path, table, settings)
+    next((tmp_path / "shards" / "uterus").glob("b-*.tar")).unlink()
+    server.contents["/b"] = server.contents["/b"][:-1] + bytes([server.contents["/b"][-1] ^ 1])
+    tiles = cut(tmp_path, table, settings)
+    assert "is expected, twice; see to the source" in tiles.left_out["b"]
+    assert set(tiles.index["slide"]) == {"a", "c"}
+
+
+def test_a_slide_that_was_inspected_with_other_content_than_is_on_record_has_changed(
+    tmp_path: Path, server: Server
+) -> None:
+    settings = from_server(server, "none")
+    cut(tmp_path, arrived(tmp_path, settings), settings)
+    copy = FetchedCopy("b", tmp_path / "slides" / "b.svs", "0" * 64, settings.source, "run `again")
+    with pytest.raises(SlideError, match=r"b.svs has changed since it was inspected; run `again --force`"):
+        copy.fetch_again()
 
 
 def test_a_file_that_lies_in_the_folder_is_taken_and_none_is_fetched(tmp_path: Path, server: Server) -> None:

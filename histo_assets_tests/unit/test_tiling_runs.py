@@ -15,8 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 from histo_assets.core.tiling import cut as cut_module
+from histo_assets.core.tiling.job import SlideJob
+from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.sidecar import SlideCut
 from histo_assets_tests.unit.test_tiling_tiles import TILING, cut, files
 from histo_assets_tests.unit.tissue_slides import slide_table, write_slides
@@ -157,3 +160,8 @@ def test_a_slide_replaced_by_another_file_is_cut_anew(tmp_path: Path) -> None:
     assert before.jpeg_bytes(before.index.filter(before.index["slide"] == "s1")) == after.jpeg_bytes(
         after.index.filter(after.index["slide"] == "s1")
     )
+
+
+def test_cuts_of_the_version_before_are_found_by_the_same_key() -> None:
+    job = SlideJob("s1", "s1.svs", 0.5, "d", "directory", 512, 512, "liver", "r", TilingSettings(), SlideSettings())
+    assert job.key == "35d0240a4a2a-6b3624", "as the commit before filters became files had it"
