@@ -134,8 +134,8 @@ def _cohort_section(t: StudyTables) -> Section:
             _picture(cohort.cohort_overview(t.manifest, t.pairs), "The cohort (Fig. 1 of the post)."),
             _picture(cohort.split_figure(t.split, selected), "Donors of each tissue on each side of the split."),
             Paragraph(
-                f"Of {len(t.raw_slides)} selected slides {len(bad)} are quarantined (the file cannot be used) and"
-                f" {len(missing)} are missing (there is no file, or it could not be fetched)."
+                f"Selected slides: {len(t.raw_slides)}; quarantined (the file cannot be used): {len(bad)};"
+                f" missing (there is no file, or it could not be fetched): {len(missing)}."
             ),
             *([TableBlock(bad, "Quarantined slides, with the reason.")] if len(bad) else []),
             *([TableBlock(missing, "Missing slides, with the reason.")] if len(missing) else []),
