@@ -9,7 +9,7 @@ import pandas as pd
 from histo_assets.core.cohort.errors import CohortError
 from histo_assets.core.cohort.readers.registry import READERS
 from histo_assets.core.cohort.settings import CohortSettings
-from histo_assets.core.cohort.tables import read_table
+from histo_assets.core.cohort.table_files import read_table
 from histo_assets.core.files import slug
 
 # Columns of the tables made from a manifest; a file's own column of such a name is kept as `<name>_in_file`.

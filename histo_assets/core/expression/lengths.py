@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from histo_assets.core.cohort.tables import read_table
+from histo_assets.core.cohort.table_files import read_table
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.identifiers import PAR_Y, is_ensembl, unversioned
 from histo_assets.core.expression.text import opened

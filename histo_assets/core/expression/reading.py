@@ -17,16 +17,16 @@ from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.gct import open_gct
 from histo_assets.core.expression.identifiers import refuse_mixed_ids
 from histo_assets.core.expression.lengths import GeneLengths, read_gene_lengths
-from histo_assets.core.expression.releases import refuse_missing_samples, refuse_other_gencode
-from histo_assets.core.expression.remote import local_expression
-from histo_assets.core.expression.settings import ExpressionSettings
-from histo_assets.core.expression.tables import (
+from histo_assets.core.expression.matrix_files import (
     format_by_name,
     open_delimited,
     open_h5ad,
     open_parquet,
     open_samples_in_rows,
 )
+from histo_assets.core.expression.releases import refuse_missing_samples, refuse_other_gencode
+from histo_assets.core.expression.remote import local_expression
+from histo_assets.core.expression.settings import ExpressionSettings
 from histo_assets.core.expression.units import UnitCheck, log2_expression, refuse_empty, scalable
 from histo_assets.core.expression.values import SetAside, stored_matrix
 from histo_assets.core.files import atomic_path

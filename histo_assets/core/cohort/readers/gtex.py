@@ -31,7 +31,7 @@ class Gtex(Reader):
     def read(self, path: str, settings: CohortSettings) -> pd.DataFrame:
         """Return the manifest under this project's column names: also sex, age, hardy, categories, notes."""
         from histo_assets.core.cohort.reading import ordered, require, set_aside, with_tissue
-        from histo_assets.core.cohort.tables import read_table
+        from histo_assets.core.cohort.table_files import read_table
 
         table = read_table(path, text=(*PORTAL_COLUMNS, *PORTAL_NOTES))
         require(table, list(PORTAL_COLUMNS), path, "download it from the portal's histology page with the button CSV")

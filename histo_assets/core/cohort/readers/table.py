@@ -25,7 +25,7 @@ class Table(Reader):
         """
         from histo_assets.core.cohort.errors import CohortError
         from histo_assets.core.cohort.reading import ordered, require, set_aside, with_tissue
-        from histo_assets.core.cohort.tables import read_table
+        from histo_assets.core.cohort.table_files import read_table
 
         table = read_table(path, text=[name for name in (*settings.columns.model_dump().values(), "sample") if name])
         wanted = {key: name for key, name in settings.columns.model_dump().items() if name is not None}
