@@ -1,5 +1,5 @@
 """The command `histo-assets`: demo, materialize, ui, plan, predict, tile, calibrate, expression,
-fetch-release, fetch-weights, prune.
+fetch-release, fetch-weights, prune, tables.
 
 Belongs here: reading arguments, setting the environment up, printing. Does not: anything that a
 Dagster run or a test would need as well.
@@ -36,6 +36,7 @@ from histo_assets.cli.expression import expression, fetch_release
 from histo_assets.cli.printed import print_plan, print_prediction
 from histo_assets.cli.servers import serve
 from histo_assets.cli.status import reconcile, status
+from histo_assets.cli.tables import tables
 from histo_assets.cli.tiles import calibrate, tile
 from histo_assets.cli.weights import fetch_weights
 from histo_assets.core.errors import HistoError
@@ -199,6 +200,7 @@ app.command()(fetch_release)
 app.command()(fetch_weights)
 app.command()(status)
 app.command()(reconcile)
+app.command()(tables)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import picture, table_metadata
+from histo_assets.defs.metadata import picture
 from histo_assets.defs.sources import look_metadata, look_version
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
@@ -46,6 +46,7 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="cohort.Manifest",
         kinds={"table", "pandas"},
         reads=["cohort"],
         sources={"cohort_tables": ("manifest",)},
@@ -66,7 +67,6 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
                 "donors": manifest["donor"].nunique(),
                 "tissues": manifest["tissue"].nunique(),
                 "preview": picture(cohort_overview(manifest), "slides per tissue"),
-                **table_metadata(manifest),
             },
             [verdict("slide_ids_are_unique", repeated == 0, f"{repeated} repeated slide ids")],
         )
@@ -74,6 +74,7 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="cohort.Pairs",
         kinds={"table", "pandas"},
         ins={"slide_manifest": assets.one("slide_manifest")},
         sources={"cohort_tables": ("RNA samples",)},
@@ -99,7 +100,6 @@ def _slides_and_pairs(assets: StudyAssets) -> list[Any]:
                 "slides_without_rna": len(slide_manifest) - len(pairs),
                 "rna_without_slide": 0 if samples is None else int((~samples["sample"].isin(pairs["sample"])).sum()),
                 "preview": picture(pairing_figure(slide_manifest, pairs), "slides with RNA"),
-                **table_metadata(pairs),
             },
             [verdict("every_pair_names_a_slide_and_a_sample", empty == 0 and len(pairs) > 0, f"{len(pairs)} pairs")],
         )
@@ -111,6 +111,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="cohort.SelectedSlides",
         kinds={"table", "pandas"},
         reads=[f"selection.{name}" for name in ("rule", "slides_per_tissue", "min_slides", "seed")],
         ins={"slide_pairs": assets.one("slide_pairs"), "slide_manifest": assets.one("slide_manifest")},
@@ -138,7 +139,6 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
                 "donors": selected["donor"].nunique(),
                 "available": available,
                 "preview": picture(selection_figure(selected, available), "slides taken"),
-                **table_metadata(selected),
             },
             [verdict("enough_slides", len(selected) >= minimum, f"{len(selected)} slides, at least {minimum} wanted")],
         )
@@ -146,6 +146,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="cohort.DonorSplit",
         kinds={"table", "pandas"},
         reads=["split"],
         ins={"selected_slides": assets.every("selected_slides")},
@@ -175,7 +176,6 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
                 **{f"{side}_donors": int(count) for side, count in split["side"].value_counts().items()},
                 **_regime(split_regime(split, selected)),
                 "preview": picture(split_figure(split, selected), "donors per side"),
-                **table_metadata(split),
             },
             [
                 verdict("no_donor_on_two_sides", not leaking, f"on two sides: {', '.join(leaking) or 'none'}"),

@@ -25,6 +25,7 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="embedding.EmbeddedTiles",
         kinds={"pytorch", "anndata"},
         revision=2,
         reads=["embedding", "learning.input_px"],
@@ -70,6 +71,7 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="embedding.EmbeddedSlides",
         kinds={"anndata"},
         revision=2,
         reads=["selection.tissues"],
@@ -117,6 +119,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="projection.ProjectedRows",
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
@@ -132,6 +135,7 @@ def _projections(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="projection.ProjectedRows",
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins={"slide_embeddings": assets.one("slide_embeddings")},
@@ -150,6 +154,7 @@ def _epochs(assets: StudyAssets) -> Any:
     @assets.asset(
         ROOM,
         "matrices",
+        table="projection.ProjectedRows",
         kinds={"pytorch", "anndata", "umap"},
         reads=["projection", "embedding", "learning.input_px", "learning.studied"],
         ins={

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import picture, table_metadata
+from histo_assets.defs.metadata import picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table
 from histo_assets.storage.io_managers import StorageResource
@@ -27,6 +27,7 @@ def _choice(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="training.ExperimentEpochs",
         kinds={"pandas"},
         reads=["learning.studied", "learning.experiments", "selection.tissues", "split.unit"],
         revision=2,
@@ -65,7 +66,6 @@ def _choice(assets: StudyAssets) -> list[Any]:
                 "checkpoint_epochs": picture(figures.epoch_table_figure(studied), "checkpoint epochs"),
                 "confusions": picture(confusion_grid(confusions, "Validation tiles, by experiment"), "confusions"),
                 **curves,
-                **table_metadata(table),
             },
             [verdict("every_experiment_is_there", not absent, f"without all epochs: {', '.join(absent) or 'none'}")],
         )
@@ -119,6 +119,7 @@ def _evaluation(assets: StudyAssets) -> Any:
     @assets.asset(
         ROOM,
         "tables",
+        table="evaluation.Evaluation",
         kinds={"pandas"},
         reads=[
             "learning.batch_size",
@@ -172,7 +173,6 @@ def _evaluation(assets: StudyAssets) -> Any:
                 "tiles": picture(confusion_figure(confusion_of(table, "tile"), f"Tiles of {side}"), "tiles"),
                 "recall": picture(classification_figure(table), "recall per tissue"),
                 "look_alikes": picture(mistaken_figure(table), "tissues that pass for one another"),
-                **table_metadata(table),
             },
             [
                 verdict(

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Matrix, Table
 from histo_assets.studies.study import Study
@@ -19,6 +19,7 @@ def build(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="expression.Samples",
         kinds={"anndata"},
         reads=["expression"],
         revision=2,
@@ -84,7 +85,6 @@ def build(assets: StudyAssets) -> list[Any]:
                 "samples_picture": picture(samples_figure(adata.obs), "samples per tissue and donor"),
                 "funnel": dg.MetadataValue.md(markdown_table(table.funnel)),
                 "notes": "; ".join(table.notes) or "none",
-                **table_metadata(adata.obs),
             },
             [
                 verdict(
@@ -100,6 +100,7 @@ def build(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="projection.ProjectedRows",
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins={"expression_matrix": assets.one("expression_matrix")},

@@ -109,6 +109,7 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="embedding.EmbeddedTiles",
         kinds={"pytorch", "anndata"},
         revision=2,
         reads=["embedding", "learning.input_px"],

@@ -29,6 +29,7 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="projection.ProjectedRows",
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins=_paired_inputs(assets),
@@ -91,6 +92,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.figures.prediction import r2_figure
         from histo_assets.core.prediction.crossval import cross_validate
         from histo_assets.core.prediction.samples import paired_samples
+        from histo_assets.core.prediction.tables import GeneFigures
 
         paired = paired_samples(slide_embeddings, expression_matrix, study.prediction.covariates)
         fitted = cross_validate(
@@ -115,7 +117,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
                 ),
                 "notes": "; ".join(fitted.notes) or "none",
                 "preview": picture(r2_figure(figures), "r2 and r2 within tissue"),
-                **table_metadata(figures),
+                **table_metadata(figures, GeneFigures),
             },
             [verdict("every_gene_has_figures", finite and len(figures) == expression_matrix.n_vars, f"{len(figures)}")],
         )
@@ -123,6 +125,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="prediction.RecoverableGenes",
         kinds={"pandas"},
         reads=["prediction.min_r2_within", "prediction.max_q", "split.unit"],
         derived={"prediction.regressors": order},
@@ -149,7 +152,6 @@ def _regressors(assets: StudyAssets) -> list[Any]:
                 "recoverable": found["gene"].nunique(),
                 "evidence": str(table["evidence"].iloc[0]) if len(table) else "none",
                 "preview": picture(recoverable_figure(table), "recoverable genes"),
-                **table_metadata(table),
             },
         )
 
@@ -162,6 +164,7 @@ def _clusters(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="prediction.SlideClusters",
         kinds={"scikit-learn", "pandas"},
         reads=["prediction.seed"],
         derived={"prediction.clusters": wanted},
@@ -181,7 +184,6 @@ def _clusters(assets: StudyAssets) -> list[Any]:
                 "slides": len(table),
                 **cluster_agreement(table),
                 "preview": picture(cluster_figure(table), "tissues of each cluster"),
-                **table_metadata(table),
             },
             [verdict("every_slide_has_a_cluster", len(table) == slide_projection.n_obs, f"{len(table)} slides")],
         )
@@ -189,6 +191,7 @@ def _clusters(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "matrices",
+        table="prediction.ClusterMeans",
         kinds={"anndata"},
         ins={
             "expression_clusters": assets.one("expression_clusters"),
@@ -213,7 +216,6 @@ def _clusters(assets: StudyAssets) -> list[Any]:
                 "preview": picture(
                     cluster_expression_figure(adata.X, list(adata.obs["name"]), list(adata.var_names)), "cluster means"
                 ),
-                **table_metadata(adata.obs.reset_index()),
             },
             [verdict("numbers_are_finite", finite, f"{adata.n_obs} x {adata.n_vars}")],
         )
@@ -225,6 +227,7 @@ def _comparison(assets: StudyAssets) -> Any:
     @assets.asset(
         ROOM,
         "tables",
+        table="prediction.MethodFigures",
         kinds={"pandas"},
         reads=["prediction.covariates", "prediction.clusters", "prediction.bootstraps", "prediction.seed"],
         ins={
@@ -253,7 +256,6 @@ def _comparison(assets: StudyAssets) -> Any:
             {
                 "methods": len(methods),
                 "preview": picture(comparison_figure(table), "methods"),
-                **table_metadata(table),
             },
             [verdict("every_method_is_there", set(gene_regressors) <= methods, ", ".join(sorted(methods)))],
         )

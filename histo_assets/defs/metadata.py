@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
+    from histo_assets.core.tables import Column, Table
+
 IMAGE_BUDGET = 200_000
 EVENT_BUDGET = 1_000_000
 PREVIEW_ROWS = 8
@@ -34,16 +36,37 @@ def picture(source: Figure | bytes, title: str = "preview") -> dg.MarkdownMetada
     return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{base64.b64encode(source).decode()})")
 
 
-def table_metadata(table: pd.DataFrame | pl.DataFrame) -> dict[str, Any]:
-    """Return row count, column schema and the first rows of a table, as the UI understands them."""
-    head: Any = table.head(PREVIEW_ROWS)
-    frame = head if hasattr(head, "iloc") else head.to_pandas()
-    columns = [dg.TableColumn(str(name), str(kind)) for name, kind in zip(table.columns, table.dtypes)]
+def declared_metadata(value: Any, name: str) -> dict[str, Any]:
+    """Return what the UI shows of the table, or of the rows of the matrix, that the table `name` declares."""
+    from histo_assets.core.tables import as_table, declared_table
+
+    table = declared_table(name)
+    return table_metadata(as_table(value, table), table)
+
+
+def table_metadata(frame: pd.DataFrame | pl.DataFrame, table: type[Table]) -> dict[str, Any]:
+    """Return row count, columns as `table` declares them and the first rows of a table, as the UI understands them."""
+    head: Any = frame.head(PREVIEW_ROWS)
+    declared = table.columns()
+    columns = []
+    for name, kind in zip(frame.columns, frame.dtypes):
+        known = next((column for column in declared if column.matches(str(name))), None)
+        columns.append(_undeclared(str(name), kind) if known is None else _shown(str(name), known))
     return {
-        "dagster/row_count": len(table),
+        "dagster/row_count": len(frame),
         "dagster/column_schema": dg.TableSchema(columns=columns),
-        "rows": dg.MetadataValue.md(markdown_table(frame)),
+        "rows": dg.MetadataValue.md(markdown_table(head if hasattr(head, "iloc") else head.to_pandas())),
     }
+
+
+def _shown(name: str, column: Column) -> dg.TableColumn:
+    constraints = dg.TableColumnConstraints(nullable=column.missing, unique=column.unique, other=list(column.rules))
+    description = f"{column.description} Unit: {column.unit}." if column.unit else column.description
+    return dg.TableColumn(name, column.kind, description, constraints)
+
+
+def _undeclared(name: str, kind: Any) -> dg.TableColumn:
+    return dg.TableColumn(name, str(kind), "Of the cohort's own tables.")
 
 
 def markdown_table(frame: pd.DataFrame, columns: int = 12) -> str:
@@ -97,7 +120,7 @@ def _as_stored(value: Any) -> Any:
     if isinstance(value, dg.MarkdownMetadataValue):
         return {"markdown": value.md_str}
     if isinstance(value, dg.TableSchema):
-        return {"columns": [[column.name, column.type] for column in value.columns]}
+        return {"columns": [_stored_column(column) for column in value.columns]}
     plain = value.value if isinstance(value, dg.MetadataValue) else value
     return plain if isinstance(plain, str | bool | int | float) or plain is None else str(plain)
 
@@ -106,8 +129,20 @@ def _from_stored(value: Any) -> Any:
     if isinstance(value, dict) and "markdown" in value:
         return dg.MetadataValue.md(value["markdown"])
     if isinstance(value, dict) and "columns" in value:
-        return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in value["columns"]])
+        return dg.TableSchema([_column_of(*column) for column in value["columns"]])
     return value
+
+
+def _stored_column(column: dg.TableColumn) -> list[Any]:
+    rules = column.constraints
+    return [column.name, column.type, column.description, rules.nullable, rules.unique, list(rules.other or ())]
+
+
+def _column_of(
+    name: str, kind: str, description: str | None = None, nullable: bool = True, unique: bool = False, rules: Any = ()
+) -> dg.TableColumn:
+    """Return a stored column; earlier versions stored name and type alone."""
+    return dg.TableColumn(name, kind, description, dg.TableColumnConstraints(nullable, unique, list(rules)))
 
 
 def model_metadata(model: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.core.errors import HistoError
-from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Checkpoint, LargeTable, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
@@ -35,6 +35,7 @@ def _training(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="training.TrainingSet",
         kinds={"polars"},
         reads=[
             "split",
@@ -86,7 +87,6 @@ def _training(assets: StudyAssets) -> list[Any]:
                 "sides": picture(figures.sides_figure(by_side), "tiles per side"),
                 **{f"slides_{kind}": count for kind, count in kinds.items()},
                 **({"left_out": dg.MetadataValue.md(markdown_table(left_out))} if len(left_out) else {}),
-                **table_metadata(rows),
             },
             [
                 verdict(

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.defs.metadata import markdown_table, picture, table_metadata
+from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.sources import slides_of
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
@@ -19,6 +19,7 @@ def build(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "tables",
+        table="slides.RawSlides",
         kinds={"slideio", "table"},
         reads=["slides.source", "slides.assume_mpp", "selection.min_slides"],
         ins={"selected_slides": assets.one("selected_slides")},
@@ -64,7 +65,6 @@ def build(assets: StudyAssets) -> list[Any]:
                 "preview": picture(image_grid(list(images.values()), list(images), 8, "Slides"), "thumbnails"),
                 "sizes": picture(slide_sizes(slides), "sizes"),
                 **({"reasons": dg.MetadataValue.md(markdown_table(left_out))} if len(left_out) else {}),
-                **table_metadata(slides),
             },
             [
                 verdict("enough_sound_slides", sound >= minimum, f"{sound} sound slides, at least {minimum} wanted"),

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.core.settings import Partition, masked, recorded, settings_version
-from histo_assets.defs.metadata import as_stored, within_budget
+from histo_assets.defs.metadata import as_stored, declared_metadata, within_budget
 from histo_assets.defs.partitions import StudyPartitions
 from histo_assets.defs.reuse import is_forced, reused
 from histo_assets.defs.sources import study_sources
@@ -42,6 +42,10 @@ class Declaration:
         Input -> `same` partition, `every` one, or the named ones.
     sources
         Source -> the parts of it that are read; an empty tuple where all are.
+    table
+        What declares its table, or the rows of its matrix: `<room of core>.<class>`.
+    stored_as
+        Its IO manager.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Declaration:
     sources: Mapping[str, tuple[str, ...]]
     partitions: dg.PartitionsDefinition | None
     blocking: frozenset[str] = field(default_factory=frozenset)
+    table: str = ""
+    stored_as: str = ""
 
 
 class StudyAssets:
@@ -95,6 +101,7 @@ class StudyAssets:
         checks: Mapping[str, str] | None = None,
         blocking: Sequence[str] = (),
         pool: str | None = None,
+        table: str = "",
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Return the decorator that makes an asset of a function.
 
@@ -110,6 +117,9 @@ class StudyAssets:
         checks, blocking
             Name -> description of the checks whose results the function returns; those in `blocking` stop what
             comes after.
+        table
+            What declares the table, or the rows of the matrix, that the function returns: `<room of core>.<class>`.
+            It is judged when it is stored and when it is loaded, and shown with its columns.
         """
         named = dict(ins or {})
 
@@ -124,6 +134,8 @@ class StudyAssets:
                 dict(sources or {}),
                 partitions,
                 frozenset(blocking),
+                table,
+                io,
             )
             self.declared[declaration.name] = declaration
             return dg.asset(
@@ -258,7 +270,7 @@ class StudyAssets:
                 else _parts(look, declaration.sources[source])
                 for source, look in looks.items()
             }
-            return _with_record(made, need, parts, declaration.blocking)
+            return _with_record(made, need, parts, declaration)
 
         run.__signature__ = inspect.Signature(_parameters(parameters))  # type: ignore[attr-defined]
         run.__annotations__ = {
@@ -302,7 +314,7 @@ def _parts(look: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_record(
-    made: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], blocking: frozenset[str]
+    made: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], declaration: Declaration
 ) -> dg.MaterializeResult:
     """Return a body's result with what its pointer records."""
     value: Made = made.value
@@ -311,10 +323,16 @@ def _with_record(
             "settings": dict(need.settings),
             "revision": need.revision,
             "sources": {source: dict(parts) for source, parts in sources.items()},
-            "checks": {str(check.check_name): _verdict(check, blocking) for check in made.check_results or ()},
+            "checks": {
+                str(check.check_name): _verdict(check, declaration.blocking) for check in made.check_results or ()
+            },
+            "table": declaration.table,
         }
     )
-    return made._replace(value=replace(value, record=record, shown=as_stored(made.metadata or {})))
+    metadata = dict(made.metadata or {})
+    if declaration.table:
+        metadata |= within_budget(declared_metadata(value.value, declaration.table))
+    return made._replace(value=replace(value, record=record, shown=as_stored(metadata)), metadata=metadata)
 
 
 def _verdict(check: dg.AssetCheckResult, blocking: frozenset[str]) -> Verdict:

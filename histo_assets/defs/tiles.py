@@ -6,7 +6,7 @@ import dagster as dg
 
 from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 from histo_assets.core.tiling.filters.registry import measures
-from histo_assets.defs.metadata import markdown_table, picture
+from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
 from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
@@ -43,6 +43,7 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.pictures import contact_sheet
         from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tables import TileIndex
         from histo_assets.core.tiling.tiles import tile_tissue
 
         tissue = context.partition_key
@@ -85,6 +86,7 @@ def build(assets: StudyAssets) -> list[Any]:
                 "preview": picture(pictures.pop("tiles"), "tiles"),
                 **{name: picture(image, name) for name, image in pictures.items()},
                 "by_slide": dg.MetadataValue.md(markdown_table(funnel)),
+                **table_metadata(index, TileIndex),
                 "storage_tiles_lost": sum(tile_set.lost_storage_tiles.values()),
                 "quarantined_while_tiling": "; ".join(f"{k}: {v}" for k, v in tile_set.quarantined.items()) or "none",
                 "not_fetched_again": "; ".join(f"{k}: {v}" for k, v in unfetched.items()) or "none",

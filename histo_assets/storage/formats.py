@@ -88,6 +88,23 @@ def read(format: str, folder: Path, wanted: Any = Any) -> Any:
     raise StorageError(f"unknown format {format!r}, known are {', '.join(FORMATS)}")
 
 
+def refuse_undeclared(value: Any, name: str) -> None:
+    """Raise where a table, or the rows of a matrix, are not what the table `name` declares.
+
+    Raises
+    ------
+    StorageError
+        In one sentence: which column, and where in it.
+    """
+    from histo_assets.core.tables import TableError, as_table, declared_table, validate
+
+    table = declared_table(name)
+    try:
+        validate(as_table(value, table), table)
+    except TableError as error:
+        raise StorageError(f"it is no table `{name}`: {error}; materialise it again") from error
+
+
 def _write_table(value: Any, path: Path) -> None:
     if isinstance(value, pl.DataFrame):
         value.write_parquet(path, compression="zstd")

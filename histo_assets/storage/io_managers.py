@@ -94,6 +94,8 @@ class ArtefactIOManager(ConfigurableIOManager):
     def _write(self, made: Made, folder: Path) -> None:
         from histo_assets.storage import formats
 
+        if made.record.table:
+            formats.refuse_undeclared(made.value, made.record.table)
         formats.write(self.format, made.value, folder, made.data_version)
         if made.shown:
             (folder / SHOWN).write_text(json.dumps(dict(made.shown)), encoding="utf-8")
@@ -188,6 +190,8 @@ def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = 
         It has not been made.
     ProvenanceError
         Something that it was made from has since become something else.
+    StorageError
+        It is not what its table declares now.
     """
     from histo_assets.storage import formats
 
@@ -196,6 +200,8 @@ def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = 
     folder = pointers.storage.fetch(artefact, pointer)
     try:
         value = formats.read(pointer.format, folder, wanted)
+        if pointer.table:
+            formats.refuse_undeclared(value, pointer.table)
     except StorageError as error:
         raise _naming(pointers.storage, artefact, error) from error
     if step is not None:

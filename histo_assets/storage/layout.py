@@ -103,6 +103,8 @@ class Record(BaseModel):
         What could not be had, such as a slide, with the reason; to be tried again at the next run.
     shards
         Files below the storage's shards that the artefact needs, and their sizes in bytes.
+    table
+        What declares its table, or its matrix's rows, as `core.tables.declared_table` finds it; '' where nothing does.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,6 +115,7 @@ class Record(BaseModel):
     checks: dict[str, Verdict] = {}
     incomplete: dict[str, str] = {}
     shards: dict[str, int] = {}
+    table: str = ""
 
 
 @dataclass(frozen=True)

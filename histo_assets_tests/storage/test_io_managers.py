@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from anndata import AnnData
 from dagster import (
     AssetKey,
     AssetSelection,
     DagsterInstance,
+    DataVersion,
     Definitions,
     ExecuteInProcessResult,
     MaterializeResult,
@@ -24,9 +27,11 @@ from dagster import (
     reconstructable,
 )
 
+from histo_assets.core.cohort import tables
+from histo_assets.core.tables import Number, column
 from histo_assets.storage.digests import content_digest
-from histo_assets.storage.io_managers import StorageResource
-from histo_assets.storage.layout import Artefact, MissingArtefactError, StorageError, StudyStorage
+from histo_assets.storage.io_managers import Made, StorageResource
+from histo_assets.storage.layout import Artefact, MissingArtefactError, Record, StorageError, StudyStorage
 from histo_assets.storage.provenance import ProvenanceError
 from histo_assets_tests.storage import graph
 from histo_assets_tests.storage.graph import SEED, STUDY, Tiles, multiprocess_job, resources
@@ -268,3 +273,61 @@ def test_shards_and_scratch_have_places_of_their_own(root: str, own_cache: Path)
     assert own_cache in scratch.parents
     assert scratch == StorageResource(root=root).scratch("trained_model-restart")
     assert scratch != StorageResource(root=f"{root}/other").scratch("trained_model-restart")
+
+
+def declared(value: Any, table: str) -> Any:
+    """Return an asset that stores `value` as the table of that name."""
+
+    @asset(name="donor_split", key_prefix=STUDY, io_manager_key="tables" if hasattr(value, "columns") else "matrices")
+    def made() -> MaterializeResult[Any]:
+        version = content_digest(value)
+        return MaterializeResult(value=Made(value, version, Record(table=table)), data_version=DataVersion(version))
+
+    return made
+
+
+def split() -> pd.DataFrame:
+    return pd.DataFrame({"donor": ["a", "b"], "fold": [-1, 0], "side": ["test", "validation"], "slides": [1, 2]})
+
+
+@LOCAL
+def test_a_table_that_is_not_as_declared_is_not_stored(run: Run, root: str) -> None:
+    run(declared(split(), "cohort.DonorSplit"))
+    with pytest.raises(StorageError) as raised:
+        run(declared(split().assign(side=["test", "somewhere"]), "cohort.DonorSplit"))
+    assert str(raised.value) == (
+        "demo/donor_split: it is no table `cohort.DonorSplit`: column `side` is somewhere in row 2 (donor b), and must"
+        " be one of train, validation, test; materialise it again"
+    )
+    pd.testing.assert_frame_equal(stored(root, "donor_split"), split())
+
+
+@LOCAL
+def test_a_table_that_is_no_longer_as_declared_is_not_loaded(
+    run: Run, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(declared(split(), "cohort.DonorSplit"))
+
+    class Later(tables.DonorSplit):
+        """The table as a later version declares it."""
+
+        weight: Number = column("What the donor counts.")
+
+    monkeypatch.setattr(tables, "DonorSplit", Later)
+    with pytest.raises(StorageError, match=r"demo/donor_split: .* there is no column `weight`; materialise it again"):
+        stored(root, "donor_split")
+
+
+@LOCAL
+def test_a_table_that_was_stored_without_a_declaration_is_loaded_as_it_is(run: Run, root: str) -> None:
+    run(declared(split().drop(columns="fold"), ""))
+    pd.testing.assert_frame_equal(stored(root, "donor_split"), split().drop(columns="fold"))
+
+
+@LOCAL
+def test_the_rows_of_a_matrix_are_judged(run: Run, root: str) -> None:
+    clusters = pd.DataFrame({"name": ["0: liver"], "slides": [2], "samples": [0]}, index=["0"])
+    run(declared(AnnData(np.ones((1, 2), np.float32), obs=clusters), "prediction.ClusterMeans"))
+    assert stored(root, "donor_split").obs["slides"].tolist() == [2]
+    with pytest.raises(StorageError, match=r"column `slides` is -1 in row 1 \(cluster 0\)"):
+        run(declared(AnnData(np.ones((1, 2), np.float32), obs=clusters.assign(slides=-1)), "prediction.ClusterMeans"))

@@ -26,7 +26,6 @@ from histo_assets.core.training.selected import SelectedModel
 from histo_assets.core.training.settings import LearningSettings
 
 NETWORK = "network"
-_COLUMNS = ["method", "level", "side", "metric", "tissue", "predicted", "sex", "value", "low", "high", "n"]
 _KNOWN = ("tile", "slide", "donor", "tissue", "side")
 
 
@@ -58,17 +57,15 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        method ('network'; 'logistic regression' and 'LightGBM' on its embeddings; 'colour histogram';
-        'majority'), level ('tile', 'slide'), side, metric ('accuracy', 'macro_f1', 'ece', 'recall',
-        'confusion', and for the study's look-alikes 'merged_accuracy', 'merged_macro_f1', 'mistaken'),
-        tissue, predicted (of confusion and mistaken), sex (of mistaken), value, low, high (95 % over
-        donors), n. A confusion's value counts tiles or slides of `tissue` taken for `predicted`.
+        As `tables.Evaluation` declares it. Methods: 'network'; 'logistic regression' and 'LightGBM' on its
+        embeddings; 'colour histogram'; 'majority'.
 
     Raises
     ------
     LearningError
         The network was trained on another training set, or a tile cannot be decoded.
     """
+    from histo_assets.core.evaluation.tables import Evaluation
     from histo_assets.core.networks.forward import network_outputs
     from histo_assets.core.training.resume import training_set_digest
 
@@ -98,7 +95,9 @@ def evaluate(
         parts.append(_confusions(table, level, labels))
         parts.append(mistaken_figures(table, settings.look_alikes, sexes, bootstraps, seed).assign(method=NETWORK))
         parts.append(merged_figures(table, settings.look_alikes, bootstraps, seed).assign(method=NETWORK))
-    filled = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=_COLUMNS)
+    filled = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(
+        columns=[column.name for column in Evaluation.columns()]
+    )
     return filled.assign(**{name: filled[name].fillna("") for name in ("tissue", "predicted", "sex")})
 
 

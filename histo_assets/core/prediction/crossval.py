@@ -56,9 +56,9 @@ class CrossValidation:
     known
         (n,) bool: rows of a tissue that training had seen; only these are judged.
     figures
-        One row a gene, see `scoring.gene_figures`.
+        One row a gene, as `tables.GeneFigures` declares it.
     by_tissue
-        One row a gene and tissue, see `scoring.tissue_figures`.
+        One row a gene and tissue, as `tables.TissueGeneFigures` declares it.
     model
         The regressor fitted on all folds, which predicted the locked rows.
     notes
@@ -76,10 +76,13 @@ class CrossValidation:
 
     def write(self, folder: str | Path) -> None:
         """Write all of it to `folder`: the model's files, parquet tables, npz without objects, JSON."""
+        from histo_assets.core.prediction.tables import GeneFigures, TissueGeneFigures
+        from histo_assets.core.tables import write_table
+
         folder = Path(folder)
         self.model.write(folder / "model")
-        self.figures.to_parquet(folder / "figures.parquet", index=False)
-        self.by_tissue.to_parquet(folder / "by_tissue.parquet", index=False)
+        write_table(self.figures, folder / "figures.parquet", GeneFigures)
+        write_table(self.by_tissue, folder / "by_tissue.parquet", TissueGeneFigures)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         np.savez(folder / "predictions.npz", **arrays)
         write_json(folder / "notes.json", self.notes)
@@ -87,12 +90,16 @@ class CrossValidation:
     @classmethod
     def read(cls, folder: str | Path) -> CrossValidation:
         """Return what `write` put in `folder`."""
+        from histo_assets.core.prediction.tables import GeneFigures, TissueGeneFigures
+        from histo_assets.core.tables import read_pandas
+
         folder = Path(folder)
         model = GeneRegressor.read(folder / "model")
         try:
             with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in _ARRAYS}
-            figures, by_tissue = (pd.read_parquet(folder / f"{name}.parquet") for name in ("figures", "by_tissue"))
+            figures = read_pandas(folder / "figures.parquet", GeneFigures)
+            by_tissue = read_pandas(folder / "by_tissue.parquet", TissueGeneFigures)
             notes = tuple(json.loads((folder / "notes.json").read_text()))
         except (OSError, KeyError, ValueError) as error:
             raise PredictionError(f"{folder} holds no whole cross-validation ({error}); fit it again") from None

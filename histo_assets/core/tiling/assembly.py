@@ -14,7 +14,7 @@ from histo_assets.core.tiling.filters.registry import REASONS
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import INDEX_SCHEMA, TileSet
+from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
 
 EXAMPLES_PER_REASON = 8
@@ -31,16 +31,19 @@ def tile_set_of(
     job: TissueJob,
 ) -> TileSet:
     """Return the tile set of a tissue from what each of its slides came to, those without a job included."""
+    from histo_assets.core.tiling.tables import index_types
+
+    columns = index_types()
     cuts = {slide: given[slide] for slide in jobs}
     donors = dict(zip(sound["slide"], sound["donor"], strict=True))
     rows, previews = [], {}
     for slide, cut in cuts.items():
         if isinstance(cut, LeftOut):
             continue
-        chosen = pl.DataFrame(_rows(jobs[slide], cut, donors[slide], counts[slide]), schema=INDEX_SCHEMA, orient="row")
+        chosen = pl.DataFrame(_rows(jobs[slide], cut, donors[slide], counts[slide]), schema=columns, orient="row")
         rows.append(chosen)
         previews[slide] = _preview(jobs[slide], cut, chosen)
-    index = pl.concat(rows) if rows else pl.DataFrame(schema=INDEX_SCHEMA)
+    index = pl.concat(rows) if rows else pl.DataFrame(schema=columns)
     whole = [cut for cut in cuts.values() if isinstance(cut, SlideCut)]
     left_out = {slide: reason for slide, result in given.items() if (reason := _left_out(result))}
     missing = {slide: out.reason for slide, out in left_out.items() if out.missing}

@@ -16,30 +16,9 @@ import polars as pl
 
 from histo_assets.core.files import settings_digest, write_json
 from histo_assets.core.slides.inspection import reasons
-from histo_assets.core.tiling.filters.registry import FILTERS
-from histo_assets.core.tiling.quality import TISSUE_SHARE
 from histo_assets.core.tiling.store import ShardStore, TilingError, sidecar_of
 
-__all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
-
-INDEX_SCHEMA: dict[str, Any] = {
-    "tile": pl.String,
-    "slide": pl.String,
-    "donor": pl.String,
-    "tissue": pl.String,
-    "x": pl.Int64,
-    "y": pl.Int64,
-    "size": pl.Int64,
-    "mpp": pl.Float64,
-    "shard": pl.String,
-    "offset": pl.Int64,
-    "length": pl.Int64,
-    **{each.figure: pl.Float64 for each in FILTERS},
-    TISSUE_SHARE: pl.Float64,
-    "crc32": pl.Int64,
-}
-"""Columns of a tile index: x, y, size in level-0 pixels, mpp in um/px, offset and length in bytes of the shard,
-and what each filter measures."""
+__all__ = ["ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
 
 _OPEN_SHARDS = 128
 
@@ -51,7 +30,7 @@ class TileSet:
     Attributes
     ----------
     index
-        One row a tile, columns as in `INDEX_SCHEMA`, slide by slide.
+        One row a tile, columns as `tables.TileIndex` declares them, slide by slide.
     funnel
         One row a slide: `candidates` (grid cells), those without enough tissue (`no_tissue`), those
         looked at and rejected by reason, `good` and `kept`. Cells that were never looked at, because
@@ -122,10 +101,13 @@ class TileSet:
 
     def write(self, folder: Path) -> None:
         """Write the handle into `folder`: index.parquet, funnel.parquet, tileset.json, pictures; no shard."""
+        from histo_assets.core.tables import write_table
+        from histo_assets.core.tiling.tables import Candidates, Funnel, TileIndex
+
         folder.mkdir(parents=True, exist_ok=True)
-        self.index.write_parquet(folder / "index.parquet", compression="zstd")
-        self.funnel.to_parquet(folder / "funnel.parquet", index=False)
-        self.looked.write_parquet(folder / "looked.parquet", compression="zstd")
+        write_table(self.index, folder / "index.parquet", TileIndex)
+        write_table(self.funnel, folder / "funnel.parquet", Funnel)
+        write_table(self.looked, folder / "looked.parquet", Candidates)
         for kind, pictures in (("previews", self.previews), ("rejected", self.rejected)):
             (folder / kind).mkdir(exist_ok=True)
             for name, jpeg in pictures.items():
@@ -137,10 +119,13 @@ class TileSet:
     @classmethod
     def read(cls, folder: Path) -> TileSet:
         """Return the handle that `write` left in `folder`."""
+        from histo_assets.core.tables import read_pandas, read_polars
+        from histo_assets.core.tiling.tables import Candidates, Funnel, TileIndex
+
         return cls(
-            index=pl.read_parquet(folder / "index.parquet"),
-            funnel=pd.read_parquet(folder / "funnel.parquet"),
-            looked=pl.read_parquet(folder / "looked.parquet"),
+            index=read_polars(folder / "index.parquet", TileIndex),
+            funnel=read_pandas(folder / "funnel.parquet", Funnel),
+            looked=read_polars(folder / "looked.parquet", Candidates),
             previews={path.stem: path.read_bytes() for path in sorted(folder.glob("previews/*.jpg"))},
             rejected={path.stem: path.read_bytes() for path in sorted(folder.glob("rejected/*.jpg"))},
             **json.loads((folder / "tileset.json").read_text(encoding="utf-8")),

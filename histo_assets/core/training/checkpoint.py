@@ -119,7 +119,10 @@ class Checkpoint:
 
     def describe(self, history: pd.DataFrame) -> None:
         """Write history and description into the folder, the description last."""
-        history.to_parquet(self.folder / "history.parquet", index=False)
+        from histo_assets.core.tables import write_table
+        from histo_assets.core.training.tables import History
+
+        write_table(history, self.folder / "history.parquet", History)
         content = asdict(self) | {"experiment": self.experiment.model_dump(mode="json")}
         del content["folder"]
         write_json(self.folder / "checkpoint.json", content)
@@ -131,22 +134,28 @@ class Checkpoint:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: loss and accuracy in training and evaluation mode, time."""
-        return pd.read_parquet(self.folder / "history.parquet")
+        """Loss, accuracy and time, a row an epoch, as `tables.History` declares it."""
+        from histo_assets.core.tables import read_pandas
+        from histo_assets.core.training.tables import History
+
+        return read_pandas(self.folder / "history.parquet", History)
 
     def validation(self, epoch: int | None = None) -> pd.DataFrame:
         """Return what the network of an epoch (None: the last) said of each validation tile.
 
-        Columns tile, slide, donor, tissue, side, predicted, confidence, `p_<tissue>`: see `evaluation`.
+        Columns as `networks.tables.TilePredictions` declares them.
 
         Raises
         ------
         LearningError
             The epoch was not saved, or its predictions are gone.
         """
+        from histo_assets.core.networks.tables import TilePredictions
+        from histo_assets.core.tables import read_pandas
+
         path = self.folder / predictions_name(self._known(epoch))
         try:
-            return pd.read_parquet(path)
+            return read_pandas(path, TilePredictions)
         except (OSError, ValueError) as error:
             raise LearningError(f"{path} cannot be read ({error}); train {self.name} again") from None
 

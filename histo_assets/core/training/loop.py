@@ -16,7 +16,9 @@ from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.forward import threads
 from histo_assets.core.networks.pixels import Batch, Positions, TilePixels, augmented, batch_plan, in_order, plain
 from histo_assets.core.networks.predictions import prediction_table
+from histo_assets.core.networks.tables import TilePredictions
 from histo_assets.core.progress import EveryFewSeconds, Progress, minutes
+from histo_assets.core.tables import write_table
 from histo_assets.core.training.checkpoint import Checkpoint, predictions_name, save_weights, weights_name
 from histo_assets.core.training.datasets import TrainingTiles, epoch_order, training_rows
 from histo_assets.core.training.kept import is_over, kept_epochs, remove_epochs
@@ -34,22 +36,10 @@ from histo_assets.core.training.resume import (
     training_set_digest,
 )
 from histo_assets.core.training.settings import LearningSettings
+from histo_assets.core.training.tables import History
 
 REVISION = 2
 SAVE_SECONDS = 180.0
-HISTORY = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "train_eval_accuracy",
-    "train_eval_loss",
-    "validation_accuracy",
-    "validation_loss",
-    "seconds",
-    "cpu_seconds",
-    "learning_rate",
-    "tiles",
-)
 
 
 def train(
@@ -218,7 +208,7 @@ class _Run:
             environment=self.environment,
             identity=settings_digest(self.identity),
         )
-        history = pd.DataFrame(self.at.history, columns=list(HISTORY))
+        history = pd.DataFrame(self.at.history, columns=[column.name for column in History.columns()])
         checkpoint.describe(history.astype({"epoch": "int64", "tiles": "int64"}))
         return checkpoint
 
@@ -282,7 +272,7 @@ class _Run:
             row[f"{side}_loss"], row[f"{side}_accuracy"] = monitor.loss_and_accuracy(said[side])
         judged = self.rows[self.monitors["validation"].rows].select("tile", "slide", "donor", "tissue", "side")
         with atomic_path(work / predictions_name(at.epoch)) as temporary:
-            prediction_table(judged, said["validation"], self.labels).to_parquet(temporary, index=False)
+            write_table(prediction_table(judged, said["validation"], self.labels), temporary, TilePredictions)
         save_weights(self.learner.network, work / weights_name(at.epoch))
         clock.stamp(at)
         at.history.append(row | {"seconds": at.seconds, "cpu_seconds": at.cpu_seconds})

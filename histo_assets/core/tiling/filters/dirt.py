@@ -22,5 +22,6 @@ DIRT = Filter(
     setting="min_channel_sd",
     default=5.0,
     description=("The post's dirt filter, in grey levels: least standard deviation of the flattest colour channel."),
+    unit="grey levels",
     revision=0,
 )

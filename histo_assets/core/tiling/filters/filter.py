@@ -66,6 +66,8 @@ class Filter:
         Whether a tile with a figure is rejected by a threshold: `operator.lt` or `operator.gt`.
     setting, default, description
         The threshold in `tiling.quality`.
+    unit
+        That of the figure and the threshold; '' for a share or an index.
     revision
         Raised when the measure changes: earlier cuts are no longer used then. 0: as it was in version 0.1.0.
     """
@@ -77,6 +79,7 @@ class Filter:
     setting: str
     default: float
     description: str
+    unit: str = ""
     revision: int = 1
 
 

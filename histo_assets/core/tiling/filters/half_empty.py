@@ -31,5 +31,6 @@ HALF_EMPTY = Filter(
         "The post's half-empty filter, in grey levels: least standard deviation that a quarter of the "
         "4 x 4 pieces of the tile do not exceed (a piece or two can lie within one fat cell)."
     ),
+    unit="grey levels",
     revision=0,
 )

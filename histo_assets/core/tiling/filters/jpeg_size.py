@@ -20,5 +20,6 @@ JPEG_SIZE = Filter(
     setting="min_jpeg_bytes_per_pixel",
     default=0.06,
     description="The post's file-size filter: least bytes of the tile's JPEG over its pixels.",
+    unit="bytes per px",
     revision=0,
 )
