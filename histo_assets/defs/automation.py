@@ -35,8 +35,8 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "embed_tissues": ("Embed the tiles of tissues; backfill it over all of them.", ("tile_embeddings",)),
     "project_embeddings": (
-        "Pool slides, project tiles and slides.",
-        ("slide_embeddings", "tile_projection", "slide_projection"),
+        "Pool slides, project tiles and slides, pair slides with RNA samples.",
+        ("slide_embeddings", "tile_projection", "slide_projection", "paired_samples"),
     ),
     "project_epochs": ("Project the slides of every checkpoint epoch.", ("epoch_projection",)),
     "fit_regressors": ("Fit and cross-validate the regressors of every gene.", ("gene_regressors",)),

@@ -6,8 +6,7 @@ import dagster as dg
 
 from histo_assets.defs.metadata import picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
-from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table
-from histo_assets.storage.io_managers import StorageResource
+from histo_assets.defs.types import Checkpoint, LargeTable, SelectedModel, Table, TileSet
 from histo_assets.studies.study import Study
 
 ROOM = "model"
@@ -135,16 +134,18 @@ def _evaluation(assets: StudyAssets) -> Any:
         ins={
             "selected_model": assets.one("selected_model"),
             "training_set": assets.one("training_set"),
+            "tiles": assets.every("tiles"),
             "slide_manifest": assets.one("slide_manifest"),
         },
+        formerly={"tiles": "training_set"},
         checks={"better_than_colour": "Slide accuracy on held-out donors exceeds the colour-histogram baseline."},
     )
     def model_evaluation(
         study: Study,
         context: dg.AssetExecutionContext,
-        storage: StorageResource,
         selected_model: SelectedModel,
         training_set: LargeTable,
+        tiles: dict[str, TileSet],
         slide_manifest: Table,
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
@@ -156,7 +157,7 @@ def _evaluation(assets: StudyAssets) -> Any:
         table = evaluate(
             selected_model,
             training_set,
-            TileReader.at(storage.shard_root("tiles")),
+            TileReader(list(tiles.values())),
             study.learning,
             sexes=donor_sexes(slide_manifest),
             resampling=Resampling(study.prediction.bootstraps, study.prediction.seed),

@@ -11,18 +11,60 @@ from histo_assets.defs.types import CrossValidation, Matrix, Table
 from histo_assets.studies.study import Study
 
 ROOM = "integration"
+_PAIRED_FORMERLY = {"paired_samples": "slide_embeddings"}  # each asset paired the samples for itself
 
 
 def build(assets: StudyAssets) -> list[Any]:
     """Return the assets of the room."""
-    return [*_joint_space(assets), *_regressors(assets), *_clusters(assets), _comparison(assets)]
+    return [_samples(assets), *_joint_space(assets), *_regressors(assets), *_clusters(assets), _comparison(assets)]
 
 
 def _paired_inputs(assets: StudyAssets) -> dict[str, dg.AssetIn]:
     return {
-        "slide_embeddings": assets.one("slide_embeddings"),
+        "paired_samples": assets.one("paired_samples"),
         "expression_matrix": assets.one("expression_matrix"),
     }
+
+
+def _samples(assets: StudyAssets) -> Any:
+    @assets.asset(
+        ROOM,
+        "matrices",
+        table="prediction.PooledSamples",
+        kinds={"anndata"},
+        ins={
+            "slide_embeddings": assets.one("slide_embeddings"),
+            "expression_matrix": assets.one("expression_matrix"),
+        },
+        checks={"every_sample_has_an_embedding": "Every sample with expression has a slide that was embedded."},
+    )
+    def paired_samples(study: Study, slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
+        """The samples that have both image and expression, with the mean embedding of their slides' tiles."""
+        from histo_assets.core.figures.expression import samples_figure
+        from histo_assets.core.prediction.samples import pooled_samples
+
+        samples = pooled_samples(slide_embeddings, expression_matrix)
+        without = [name for name in expression_matrix.obs_names if name not in samples.obs_names]
+        return result(
+            samples,
+            {
+                "samples": samples.n_obs,
+                "donors": samples.obs["donor"].nunique(),
+                "tiles": int(samples.obs["tiles"].sum()),
+                "without_embedding": ", ".join(without[:20]) or "none",
+                "preview": picture(samples_figure(samples.obs), "samples per tissue and donor"),
+            },
+            [
+                verdict(
+                    "every_sample_has_an_embedding",
+                    not without,
+                    f"{len(without)} of {expression_matrix.n_obs} samples without",
+                    warn=True,
+                )
+            ],
+        )
+
+    return paired_samples
 
 
 def _joint_space(assets: StudyAssets) -> list[Any]:
@@ -33,18 +75,20 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
         kinds={"anndata", "umap"},
         reads=["projection"],
         ins=_paired_inputs(assets),
+        formerly=_PAIRED_FORMERLY,
         checks={"numbers_are_finite": "No coordinate is missing or infinite."},
     )
-    def joint_projection(study: Study, slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
+    def joint_projection(study: Study, paired_samples: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The joint space: principal components of image and expression, scaled to equal variance and joined."""
-        from histo_assets.core.prediction.samples import paired_matrices
+        from histo_assets.core.prediction.samples import with_expression
         from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
         from histo_assets.core.projection.project import component_scores, fit_pca
 
-        X, Y, obs = paired_matrices(slide_embeddings, expression_matrix)
+        paired, obs = with_expression(paired_samples, expression_matrix), paired_samples.obs
         training = (obs["side"] == "train").to_numpy()
         image, expression = (
-            component_scores(block, *fit_pca(block[training], study.projection.components)[:2]) for block in (X, Y)
+            component_scores(block, *fit_pca(block[training], study.projection.components)[:2])
+            for block in (paired.X, paired.Y)
         )
         told = expression_from_image(image, expression, obs["fold"].to_numpy())
         matches = matching_figures(told, expression, obs["tissue"].to_numpy())
@@ -75,12 +119,13 @@ def _regressors(assets: StudyAssets) -> list[Any]:
             "split.unit",
         ],
         ins=_paired_inputs(assets),
+        formerly=_PAIRED_FORMERLY,
         partitions=assets.partitions.regressors,
         checks={"every_gene_has_figures": "Every gene has cross-validated figures and finite predictions."},
         blocking=["every_gene_has_figures"],
     )
     def gene_regressors(
-        study: Study, context: dg.AssetExecutionContext, slide_embeddings: Matrix, expression_matrix: Matrix
+        study: Study, context: dg.AssetExecutionContext, paired_samples: Matrix, expression_matrix: Matrix
     ) -> dg.MaterializeResult:
         """A regressor of every gene on the slide embedding, over the tissue mean, with cross-validated figures.
 
@@ -91,10 +136,10 @@ def _regressors(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.prediction import r2_figure
         from histo_assets.core.prediction.crossval import cross_validate
-        from histo_assets.core.prediction.samples import paired_samples
+        from histo_assets.core.prediction.samples import with_expression
         from histo_assets.core.prediction.tables import GeneFigures
 
-        paired = paired_samples(slide_embeddings, expression_matrix, study.prediction.covariates)
+        paired = with_expression(paired_samples, expression_matrix, study.prediction.covariates)
         fitted = cross_validate(
             paired,
             study.prediction.regressors[context.partition_key],
@@ -234,20 +279,21 @@ def _comparison(assets: StudyAssets) -> Any:
             **_paired_inputs(assets),
             "gene_regressors": assets.every("gene_regressors"),
         },
+        formerly=_PAIRED_FORMERLY,
         checks={"every_method_is_there": "Baselines, cluster average and every regressor have figures."},
     )
     def prediction_comparison(
         study: Study,
-        slide_embeddings: Matrix,
+        paired_samples: Matrix,
         expression_matrix: Matrix,
         gene_regressors: dict[str, CrossValidation],
     ) -> dg.MaterializeResult:
         """Tissue mean, cluster average, ridge and LightGBM side by side, out of fold."""
         from histo_assets.core.figures.prediction import comparison_figure
         from histo_assets.core.prediction.methods import compare_predictions
-        from histo_assets.core.prediction.samples import paired_samples
+        from histo_assets.core.prediction.samples import with_expression
 
-        paired = paired_samples(slide_embeddings, expression_matrix, study.prediction.covariates)
+        paired = with_expression(paired_samples, expression_matrix, study.prediction.covariates)
         predictions = {name: fitted.predictions for name, fitted in gene_regressors.items()}
         table = compare_predictions(paired, predictions, study.prediction)
         methods = set(table["method"])

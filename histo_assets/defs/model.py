@@ -132,7 +132,8 @@ def _training(assets: StudyAssets) -> list[Any]:
             "learning.seed",
             "selection.tissues",
         ],
-        ins={"training_set": assets.one("training_set")},
+        ins={"training_set": assets.one("training_set"), "tiles": assets.every("tiles")},
+        formerly={"tiles": "training_set"},
         revision=2,
         partitions=assets.partitions.experiments,
         pool="gpu",
@@ -140,7 +141,11 @@ def _training(assets: StudyAssets) -> list[Any]:
         blocking=["loss_is_finite"],
     )
     def trained_model(
-        study: Study, context: dg.AssetExecutionContext, storage: StorageResource, training_set: LargeTable
+        study: Study,
+        context: dg.AssetExecutionContext,
+        storage: StorageResource,
+        training_set: LargeTable,
+        tiles: dict[str, TileSet],
     ) -> dg.MaterializeResult:
         """The weights of one experiment at its checkpoint epochs, and its history."""
         import numpy as np
@@ -158,7 +163,7 @@ def _training(assets: StudyAssets) -> list[Any]:
             shutil.rmtree(resume)
         checkpoint = train(
             name,
-            TrainingTiles(training_set, TileReader.at(storage.shard_root("tiles")), study.selection.tissues),
+            TrainingTiles(training_set, TileReader(list(tiles.values())), study.selection.tissues),
             study.learning,
             folder,
             context.log.info,

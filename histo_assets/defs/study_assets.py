@@ -46,6 +46,8 @@ class Declaration:
         What declares its table, or the rows of its matrix: `<room of core>.<class>`.
     stored_as
         Its IO manager.
+    formerly
+        Input -> the asset that earlier versions read in its place.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Declaration:
     blocking: frozenset[str] = field(default_factory=frozenset)
     table: str = ""
     stored_as: str = ""
+    formerly: Mapping[str, str] = field(default_factory=dict)
 
 
 class StudyAssets:
@@ -102,6 +105,7 @@ class StudyAssets:
         blocking: Sequence[str] = (),
         pool: str | None = None,
         table: str = "",
+        formerly: Mapping[str, str] | None = None,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Return the decorator that makes an asset of a function.
 
@@ -120,6 +124,8 @@ class StudyAssets:
         table
             What declares the table, or the rows of the matrix, that the function returns: `<room of core>.<class>`.
             It is judged when it is stored and when it is loaded, and shown with its columns.
+        formerly
+            Input -> the asset that earlier versions read in its place: what they made of that is not made again.
         """
         named = dict(ins or {})
 
@@ -136,6 +142,7 @@ class StudyAssets:
                 frozenset(blocking),
                 table,
                 io,
+                dict(formerly or {}),
             )
             self.declared[declaration.name] = declaration
             return dg.asset(
@@ -192,6 +199,7 @@ class StudyAssets:
             tuple(self._parents(declaration, key)),
             declaration.sources,
             self._adopted_code.get(declaration.name),
+            declaration.formerly,
         )
 
     @cached_property

@@ -44,6 +44,9 @@ class Need:
         Source -> the parts of it that are read; an empty tuple where all are.
     adopted_code
         The code version that version 0.1.0 would have given it, where that can be told.
+    formerly
+        Parent -> the asset that earlier versions read in its place. Where a pointer names that one, what became of it
+        decides.
     """
 
     artefact: Artefact
@@ -52,6 +55,7 @@ class Need:
     parents: tuple[Artefact, ...] = ()
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adopted_code: str | None = None
+    formerly: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,11 @@ def _changed_settings(need: Need, pointer: Pointer) -> Iterator[Reason]:
 
 def _changed_parents(need: Need, pointer: Pointer, pointers: _Pointers) -> Iterator[Reason]:
     wanted = {parent.name: parent for parent in need.parents}
+    for parent in need.parents:
+        before = need.formerly.get(parent.asset)
+        if before in pointer.made_from and parent.name not in pointer.made_from:
+            wanted[before] = Artefact.named(before)
+            del wanted[parent.name]
     for name in sorted({*wanted, *pointer.made_from}):
         parent = wanted.get(name) or Artefact.named(name)
         made_from = pointer.made_from.get(name)

@@ -28,6 +28,7 @@ GRAPH = {
     "model": {"training_set", "trained_model", "experiment_comparison", "selected_model", "model_evaluation"},
     "embeddings": {"tile_embeddings", "slide_embeddings", "tile_projection", "slide_projection", "epoch_projection"},
     "integration": {
+        "paired_samples",
         "joint_projection",
         "gene_regressors",
         "recoverable_genes",

@@ -127,7 +127,10 @@ def other(name: str, value: Any, annotation: Any) -> Any:
         return f"{value}_other"
     if isinstance(value, tuple):
         return (*value, *(value[:1] or ("sex",)))
-    return {"x": 1} if "Settings" in str(annotation) else 3
+    allowed = str(annotation)
+    if "Settings" in allowed:
+        return {"x": 1}
+    return 3.0 if "float" in allowed else "other" if "str" in allowed else 3
 
 
 def changed(settings: Any, name: str, value: Any) -> Any:

@@ -138,6 +138,29 @@ def test_a_partition_more_or_less_makes_what_reads_all_stale(
     assert sentences(more, MODEL) == ["tiles [lung] is not part of it yet", "tiles [lung] is not fresh"]
 
 
+def test_what_was_made_of_a_parent_that_another_has_replaced_follows_the_former_one(
+    storage: StudyStorage, staleness: Callable[..., Staleness]
+) -> None:
+    pooled, former = Artefact("paired_samples"), tiles("heart")
+    before = [*needs(["heart"])[:2], Need(MODEL, 1, {}, (former,))]
+    now = [
+        *before[:2],
+        Need(pooled, 1, {}, (former,)),
+        Need(MODEL, 1, {}, (pooled,), formerly={pooled.name: former.name}),
+    ]
+    finish(storage, before)
+    assert states(staleness(*now))["paired_samples"] == "missing"
+    assert sentences(staleness(*now), MODEL) == ["paired_samples is not fresh"]
+    made(storage, now[2])
+    assert set(states(staleness(*now)).values()) == {"fresh"}
+    made(storage, before[1], content="two")
+    made(storage, now[2], content="two")
+    assert sentences(staleness(*now), MODEL) == ["tiles [heart] changed"]
+    made(storage, now[3])
+    made(storage, now[2], content="three")
+    assert sentences(staleness(*now), MODEL) == ["paired_samples changed"]
+
+
 def test_changed_code_makes_stale(storage: StudyStorage, staleness: Callable[..., Staleness]) -> None:
     wanted = needs(["heart"])
     finish(storage, wanted)

@@ -472,7 +472,7 @@ def test_a_reader_travels_to_other_processes_and_finds_every_tissue(slides: pd.D
     tile_set = cut(slides, tmp_path)
     rows = tile_set.index.sample(10, seed=1)
     expected = tile_set.jpeg_bytes(rows)
-    for reader in (TileReader([tile_set]), TileReader.at(str(tmp_path)), TileReader({"uterus": str(tmp_path)})):
+    for reader in (TileReader([tile_set]), TileReader({"uterus": str(tmp_path)})):
         reader.read(rows.head(1))
         assert pickle.loads(pickle.dumps(reader)).read(rows.drop("crc32")) == expected
     with pytest.raises(TilingError, match="liver"):

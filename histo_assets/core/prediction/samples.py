@@ -15,8 +15,6 @@ from histo_assets.core.prediction.covariates import PredictionError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class PairedSamples:
@@ -47,27 +45,8 @@ class PairedSamples:
     covariates: pd.DataFrame | None = None
 
 
-def paired_samples(slides: AnnData, expression: AnnData, covariates: Sequence[str]) -> PairedSamples:
-    """Return the samples that have both a slide embedding and expression, with the named covariates.
-
-    Parameters
-    ----------
-    slides, expression
-        As `paired_matrices` takes them; `expression.obs` holds donor, tissue, fold and the covariates.
-
-    Raises
-    ------
-    PredictionError
-        The cohort has no such covariate.
-    """
-    X, Y, obs = paired_matrices(slides, expression)
-    donors, tissues, folds = (obs[name].to_numpy() for name in ("donor", "tissue", "fold"))
-    table = _covariate_columns(obs, covariates)
-    return PairedSamples(X, Y, list(expression.var_names), donors, tissues, folds, table)
-
-
-def paired_matrices(slides: AnnData, expression: AnnData) -> tuple[Floats, Floats, pd.DataFrame]:
-    """Return the samples that have both a slide embedding and expression.
+def pooled_samples(slides: AnnData, expression: AnnData) -> AnnData:
+    """Return the samples that have both a slide embedding and expression, with their embedding.
 
     The tiles of all slides of a sample are pooled: the mean of its slides' vectors, weighted by
     their numbers of tiles.
@@ -81,13 +60,11 @@ def paired_matrices(slides: AnnData, expression: AnnData) -> tuple[Floats, Float
 
     Returns
     -------
-    X : (m, d) float32
-        Pooled embedding of each sample.
-    Y : (m, g) float32
-        Its expression.
-    obs : pandas.DataFrame
-        Its row of `expression.obs`, with `tiles` pooled.
+    AnnData
+        X (m, d) float32; obs is that of `expression`, with `tiles` pooled.
     """
+    from anndata import AnnData
+
     position = {slide: row for row, slide in enumerate(slides.obs_names)}
     tiles = slides.obs["tiles"].to_numpy(dtype=np.float64)
     vectors = np.asarray(slides.X, dtype=np.float64)
@@ -98,10 +75,31 @@ def paired_matrices(slides: AnnData, expression: AnnData) -> tuple[Floats, Float
             kept.append(row)
             pooled.append(np.average(vectors[members], axis=0, weights=tiles[members]))
             counts.append(int(tiles[members].sum()))
-    obs = expression.obs.iloc[kept].copy()
-    obs["tiles"] = counts
-    X = np.asarray(pooled, dtype=np.float32).reshape(len(kept), vectors.shape[1])
-    return X, np.asarray(expression.X, dtype=np.float32)[kept], obs
+    obs = expression.obs.iloc[kept].assign(tiles=np.asarray(counts, dtype=np.int64))
+    return AnnData(X=np.asarray(pooled, dtype=np.float32).reshape(len(kept), vectors.shape[1]), obs=obs)
+
+
+def with_expression(samples: AnnData, expression: AnnData, covariates: Sequence[str] = ()) -> PairedSamples:
+    """Return samples beside their expression, with the named covariates.
+
+    Parameters
+    ----------
+    samples
+        What `pooled_samples` returned; `obs` holds donor, tissue, fold and the covariates.
+    expression
+        log2(1+TPM) of these samples, and maybe of others.
+
+    Raises
+    ------
+    PredictionError
+        The cohort has no such covariate.
+    """
+    obs = samples.obs
+    measured = np.asarray(expression.X, dtype=np.float32)[expression.obs_names.get_indexer(samples.obs_names)]
+    donors, tissues, folds = (obs[name].to_numpy() for name in ("donor", "tissue", "fold"))
+    table = _covariate_columns(obs, covariates)
+    X = np.asarray(samples.X, dtype=np.float32)
+    return PairedSamples(X, measured, list(expression.var_names), donors, tissues, folds, table)
 
 
 def _covariate_columns(obs: pd.DataFrame, covariates: Sequence[str]) -> pd.DataFrame | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from histo_assets.core.cohort.tables import SIDES
+from histo_assets.core.expression.tables import Samples
 from histo_assets.core.tables import Flag, Number, Table, Text, Whole, column
 
 _WITHIN = "Share of the variance within tissues that the image explains over tissue mean and covariates"
@@ -67,6 +68,12 @@ class MethodFigures(Table):
     low: Number = column("Lower end of the 95 % interval over donors.", missing=True)
     high: Number = column("Upper end of it.", missing=True)
     n: Whole = column("Samples.", ge=0)
+
+
+class PooledSamples(Samples):
+    """The samples that have both image and expression."""
+
+    tiles: Whole = column("Tiles of its slides, whose embeddings were averaged.", ge=1)
 
 
 class SlideClusters(Table):

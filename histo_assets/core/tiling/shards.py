@@ -143,15 +143,7 @@ class TileReader:
         if not isinstance(sources, Mapping):
             sources = {tile_set.tissue: tile_set.shard_root for tile_set in sources}
         self._roots = dict(sources)
-        self._default: str | None = None
         self._mapped: OrderedDict[tuple[str, str], mmap.mmap] = OrderedDict()
-
-    @classmethod
-    def at(cls, shard_root: str) -> TileReader:
-        """Return a reader of every tissue's shards below `shard_root`."""
-        reader = cls({})
-        reader._default = str(shard_root)
-        return reader
 
     def read(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the JPEG of every row.
@@ -184,7 +176,7 @@ class TileReader:
         key = (tissue, shard)
         mapped = self._mapped.get(key)
         if mapped is None:
-            root = self._roots.get(tissue, self._default)
+            root = self._roots.get(tissue)
             if root is None:
                 raise TilingError(f"no shards are known of tissue {tissue}; give the reader its tile set too")
             with open(ShardStore(root, tissue).fetch(shard), "rb") as file:
