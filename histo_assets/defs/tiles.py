@@ -68,7 +68,7 @@ def build(assets: StudyAssets) -> list[Any]:
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
         pictures = tile_pictures(
-            tile_set.looked,
+            tile_set.decisions,
             funnel,
             tile_set.previews,
             tile_set.rejected_examples(),

@@ -171,14 +171,14 @@ def calibrated(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how the JPEG-size filter does with thresholds that `calibrate` proposes from these very tiles."""
     from histo_assets.core.tiling.calibration import proposed_thresholds
 
-    looked = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
-    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(looked)}
-    said = (looked["jpeg_bytes"] < looked["tissue"].map(proposed)).to_numpy()
-    spoiled = np.logical_or.reduce([looked[kind] >= SPOILED[kind] for kind in SPOILED])
-    free = np.logical_and.reduce([looked[kind] <= FREE[kind] for kind in SPOILED])
-    scored = int((said & (spoiled | free)).sum())
-    yield _share("calibrated jpeg_size: precision", int((said & spoiled).sum()), scored, 0.9)
-    yield _share("calibrated jpeg_size: clean tissue kept", int((~said & free).sum()), int(free.sum()), 0.95)
+    judged = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
+    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(judged)}
+    rejected = (judged["jpeg_bytes"] < judged["tissue"].map(proposed)).to_numpy()
+    spoiled = np.logical_or.reduce([judged[kind] >= SPOILED[kind] for kind in SPOILED])
+    free = np.logical_and.reduce([judged[kind] <= FREE[kind] for kind in SPOILED])
+    scored = int((rejected & (spoiled | free)).sum())
+    yield _share("calibrated jpeg_size: precision", int((rejected & spoiled).sum()), scored, 0.9)
+    yield _share("calibrated jpeg_size: clean tissue kept", int((~rejected & free).sum()), int(free.sum()), 0.95)
 
 
 def _share(name: str, part: int, whole: int, at_least: float) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def ours(slide: str = "", out: str = "", wanted: str = "") -> dict[str, Any]:
         return {}
     with tempfile.TemporaryDirectory(dir=out) as shards:
         cut = cut_slide(_job(Path(slide), shards), int(wanted))
-    return {"tiles": len(cut.good), "looked": len(cut.looked), "candidates": cut.candidates}
+    return {"tiles": len(cut.good), "tried": len(cut.decisions), "candidates": cut.candidates}
 
 
 def many(folder: str = "", out: str = "") -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _job(slide: Path, shards: str) -> Any:
         tissue="benchmark",
         shard_root=shards,
         tiling=TilingSettings(tile_px=TILE_PX, mpp=MPP),
-        slides=SlideSettings(),
+        slide_settings=SlideSettings(),
     )
 
 

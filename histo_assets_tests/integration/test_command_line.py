@@ -73,8 +73,8 @@ def test_thresholds_are_proposed_from_what_was_looked_at_and_written_as_a_study(
     assert ran.returncode == 0, ran.stderr
     proposed = {row["tissue"]: row for row in json.loads(ran.stdout)}
     assert sorted(proposed) == sorted(tiny.study.selection.tissues)
-    looked = tiny.load("tiles", "liver").looked
-    assert proposed["liver"]["tiles"] == len(looked) >= len(tiny.load("tiles", "liver").index)
+    tiles = tiny.load("tiles", "liver")
+    assert proposed["liver"]["tiles"] == len(tiles.decisions) >= len(tiles.index)
     assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
     written = tmp_path / "calibrated.yaml"
     ran = histo_assets(tiny, "calibrate", "--write", str(written))

@@ -194,7 +194,7 @@ def test_an_overwritten_storage_tile_is_lost_and_never_white(path: Path, place: 
     if kind == "zeros":
         # A storage tile of zeros never decodes, so no tile that is kept stands on it.
         assert fate == "quarantined" or not reads
-        rejected = made.looked.filter((made.looked["slide"] == "twin") & (made.looked["reason"] == "lost"))
+        rejected = made.decisions.filter((made.decisions["slide"] == "twin") & (made.decisions["reason"] == "lost"))
         assert fate == "quarantined" or rejected.is_empty() or made.lost_storage_tiles["twin"] == 1
 
 

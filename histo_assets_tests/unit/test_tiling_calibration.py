@@ -26,24 +26,24 @@ def sizes(tissue: str, median: float, spread: float, count: int = 400, empty: in
 @given(median=st.floats(0.08, 0.6), spread=st.floats(0.02, 0.3), empty=st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
 def test_empty_tiles_fall_below_the_threshold_and_tissue_stays(median: float, spread: float, empty: int) -> None:
-    looked = sizes("liver", median, spread, empty=empty)
-    (found,) = proposed_thresholds(looked)
+    decisions = sizes("liver", median, spread, empty=empty)
+    (found,) = proposed_thresholds(decisions)
     assert found.threshold is not None
-    tissue = looked["jpeg_bytes"].to_numpy()[:400]
+    tissue = decisions["jpeg_bytes"].to_numpy()[:400]
     assert (tissue >= found.threshold).mean() > 0.98
     if found.threshold > 0.02:
-        assert (looked["jpeg_bytes"].to_numpy()[400:] < found.threshold).all()
+        assert (decisions["jpeg_bytes"].to_numpy()[400:] < found.threshold).all()
 
 
 def test_every_tissue_gets_its_own_threshold_whatever_the_order() -> None:
-    looked = pd.concat([sizes("adipose", 0.1, 0.2), sizes("liver", 0.4, 0.1)])
-    adipose, liver = proposed_thresholds(looked)
+    decisions = pd.concat([sizes("adipose", 0.1, 0.2), sizes("liver", 0.4, 0.1)])
+    adipose, liver = proposed_thresholds(decisions)
     assert (adipose.tissue, liver.tissue) == ("adipose", "liver")
     assert adipose.threshold is not None
     assert liver.threshold is not None
     assert adipose.threshold < liver.threshold / 2
     assert adipose.slides == 7
-    assert proposed_thresholds(looked.sample(frac=1, random_state=0)) == [adipose, liver]
+    assert proposed_thresholds(decisions.sample(frac=1, random_state=0)) == [adipose, liver]
 
 
 def test_a_tissue_of_few_tiles_gets_none_and_the_reason() -> None:

@@ -33,7 +33,7 @@ def tile_sets() -> dict[str, TileSet]:
             complete=True,
             previews={},
             rejected={},
-            looked=pl.DataFrame(),
+            decisions=pl.DataFrame(),
             lost_storage_tiles={},
         )
         for tissue in TISSUES

@@ -34,7 +34,7 @@ class SingleSlide:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many cells each reason threw out; the rest was kept or never looked at."""
+        """How many cells each reason rejected; the others were kept or never tried."""
         if self.tiles is None:
             return {}
         reasons = self.tiles.funnel.drop(columns=["slide", "candidates", "good", "kept"])
