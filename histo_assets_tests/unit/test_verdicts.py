@@ -27,7 +27,7 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
-from histo_assets.core.prediction.scoring import Judged, Null, gene_figures
+from histo_assets.core.prediction.scoring import GenePredictions, Null, gene_figures
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.projection.joint import joint_space, matching_figures
 from histo_assets.core.projection.project import ProjectionError
@@ -227,12 +227,12 @@ def test_too_sure_here_and_too_modest_there_do_not_cancel_out() -> None:
     assert figures[figures["metric"] == "ece"]["value"].item() == pytest.approx(0.45)
 
 
-def _judged(folds: np.ndarray, measured: np.ndarray, predicted: np.ndarray) -> Judged:
+def _predictions(folds: np.ndarray, measured: np.ndarray, predicted: np.ndarray) -> GenePredictions:
     rows = len(folds)
     donors = np.array([f"d{i}" for i in range(rows)])
     zero = np.zeros(measured.shape, dtype=np.float32)
     samples = Samples(np.zeros((rows, 1)), donors, np.full(rows, "liver"), folds, None)
-    return Judged(measured, predicted.astype(np.float32), zero, zero, np.ones(rows, dtype=bool), samples)
+    return GenePredictions(measured, predicted.astype(np.float32), zero, zero, np.ones(rows, dtype=bool), samples)
 
 
 def test_what_differs_between_folds_only_makes_no_gene_significant() -> None:
@@ -243,7 +243,7 @@ def test_what_differs_between_folds_only_makes_no_gene_significant() -> None:
     measured, predicted = (offset + rng.normal(size=(200, 150)) for _ in range(2))
     null = Null(rng.normal(size=5000), {})
     names = tuple(str(gene) for gene in range(150))
-    p = gene_figures(_judged(folds, measured, predicted), null, names, SETTINGS)["p"]
+    p = gene_figures(_predictions(folds, measured, predicted), null, names, SETTINGS)["p"]
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
 
@@ -252,8 +252,8 @@ def test_what_agrees_inside_folds_is_significant() -> None:
     folds, predicted = np.arange(200) % 4, rng.normal(size=(200, 150))
     measured = predicted + rng.normal(size=(200, 150))
     names = tuple(str(gene) for gene in range(150))
-    judged = _judged(folds, measured, predicted)
-    p = gene_figures(judged, Null(rng.normal(size=5000), {}), names, SETTINGS)["p"]
+    predictions = _predictions(folds, measured, predicted)
+    p = gene_figures(predictions, Null(rng.normal(size=5000), {}), names, SETTINGS)["p"]
     assert (p < 0.001).all()
 
 

@@ -119,10 +119,10 @@ def with_tissues(tiles: AnnData, slides: AnnData) -> AnnData:
     if len(tiles.uns["labels"]):
         return tiles
     probe = TissueProbe(slides.X, list(slides.obs["tissue"].astype(str)), (slides.obs["side"] == "train").to_numpy())
-    told = tiles.copy()
-    told.obsm[LOG_PROBABILITIES] = probe.log_probabilities(tiles.X)
-    told.uns["labels"] = probe.labels
-    return told
+    tiles = tiles.copy()
+    tiles.obsm[LOG_PROBABILITIES] = probe.log_probabilities(tiles.X)
+    tiles.uns["labels"] = probe.labels
+    return tiles
 
 
 def stacked(tiles: Sequence[AnnData], split: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.DataFrame]:

@@ -162,17 +162,17 @@ def choose(comparison: pd.DataFrame, experiment: str | None = None) -> Choice:
         among = sorted(comparison["experiment"].unique())
         raise LearningError(f"no saved epoch of {experiment or 'any experiment'} is there to choose; there are {among}")
     named = f"{experiment} is the study's choice; " if experiment else ""
-    judged = saved[saved["validation_accuracy"].notna()]
-    if judged.empty:
+    candidates = saved[saved["validation_accuracy"].notna()]
+    if candidates.empty:
         last = saved[saved["experiment"] == saved["experiment"].iloc[0]].iloc[-1]
         why = f"{named}no tile is on the validation side, so the last epoch is taken unjudged"
         return Choice(str(last["experiment"]), int(last["epoch"]), why)
-    order = judged.sort_values(
+    order = candidates.sort_values(
         ["validation_accuracy", "validation_loss", "epoch"], ascending=[False, True, True], kind="stable"
     )
     best = order.iloc[0]
     why = (
         f"{named}highest accuracy on the validation side, {best['validation_accuracy']:.3f}, "
-        f"among {len(judged)} saved epochs of {judged['experiment'].nunique()} experiments"
+        f"among {len(candidates)} saved epochs of {candidates['experiment'].nunique()} experiments"
     )
     return Choice(str(best["experiment"]), int(best["epoch"]), why)

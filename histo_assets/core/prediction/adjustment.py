@@ -1,4 +1,4 @@
-"""What tissue and covariates say of features and of expression, learned on training rows and taken off both."""
+"""The part of tissue and covariates in features and in expression, learned on training rows and taken off both."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Effects:
     slopes: Floats
 
     def of(self, weights: Floats, design: Floats) -> Floats:
-        """Return what tissue `weights` (n, t) and centred `design` (n, c) say: (n, m)."""
-        said = weights @ self.means
-        return said + design @ self.slopes if self.slopes.size else said
+        """Return the part of tissue `weights` (n, t) and centred `design` (n, c): (n, m)."""
+        means = weights @ self.means
+        return means + design @ self.slopes if self.slopes.size else means
 
 
 @dataclass(frozen=True)

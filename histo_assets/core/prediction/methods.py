@@ -112,12 +112,12 @@ def compare_predictions(
         methods[name] = partial(_checked_predictions, name, predicted, Y)
     rows = []
     for method, predict in methods.items():
-        said = predict()
+        predicted = predict()
         for side, locked in (("folds", False), ("locked", True)):
-            judged = np.flatnonzero(known & ((samples.folds < 0) == locked))
-            if len(judged):
-                figures = _method_figures(samples, Y, said, tissue_mean, judged, settings)
-                rows += [(method, side, *figure, len(judged)) for figure in figures]
+            scored = np.flatnonzero(known & ((samples.folds < 0) == locked))
+            if len(scored):
+                figures = _method_figures(samples, Y, predicted, tissue_mean, scored, settings)
+                rows += [(method, side, *figure, len(scored)) for figure in figures]
     return pd.DataFrame(rows, columns=["method", "side", "metric", "value", "low", "high", "n"])
 
 
