@@ -129,9 +129,7 @@ def _coded(values: pd.Series, column: Column) -> NDArray[np.float64]:
         absent = ~np.isfinite(numbers)
         scaled = np.where(absent, 0.0, (numbers - column.centre) / column.spread)
         return np.column_stack([scaled, absent])
-    onehot: NDArray[np.float64] = (_as_text(values)[:, None] == np.array(column.levels, dtype=object)).astype(
-        np.float64
-    )
+    onehot: NDArray[np.bool_] = _as_text(values)[:, None] == np.array(column.levels, dtype=object)
     return onehot.astype(np.float64)
 
 

@@ -101,13 +101,13 @@ def embedding_figures(
     clusters = KMeans(k, n_init=5, random_state=seed).fit(pcs[train]).predict(pcs) if k else np.zeros(len(pcs))
     rows = []
     for side, mask in (("train", train), ("held_out", held_out)):
-        n, found = int(mask.sum()), len(np.unique(labels[mask]))
-        judged = 1 < found < n
-        silhouette = silhouette_score(pcs[mask], labels[mask]) if judged else np.nan
+        n, classes = int(mask.sum()), len(np.unique(labels[mask]))
+        separable = 1 < classes < n
+        silhouette = silhouette_score(pcs[mask], labels[mask]) if separable else np.nan
         rows += [
             ("knn_accuracy", side, knn_label_accuracy(pcs, labels, train, mask, groups=groups), n),
             ("silhouette", side, silhouette, n),
-            ("ari", side, adjusted_rand_score(labels[mask], clusters[mask]) if judged else np.nan, n),
-            ("nmi", side, normalized_mutual_info_score(labels[mask], clusters[mask]) if judged else np.nan, n),
+            ("ari", side, adjusted_rand_score(labels[mask], clusters[mask]) if separable else np.nan, n),
+            ("nmi", side, normalized_mutual_info_score(labels[mask], clusters[mask]) if separable else np.nan, n),
         ]
     return pd.DataFrame(rows, columns=["metric", "side", "value", "n"])

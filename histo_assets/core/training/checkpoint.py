@@ -141,7 +141,7 @@ class Checkpoint:
         return read_pandas(self.folder / "history.parquet", History)
 
     def validation(self, epoch: int | None = None) -> pd.DataFrame:
-        """Return what the network of an epoch (None: the last) said of each validation tile.
+        """Return the prediction of each validation tile by the network of an epoch (None: the last).
 
         Columns as `networks.tables.TilePredictions` declares them.
 
@@ -202,11 +202,11 @@ class Checkpoint:
         wanted = tensor_shapes(find_backbone(self.experiment.backbone), len(self.labels))
         try:
             with safe_open(path, "pt") as file:
-                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
                 backbone = (file.metadata() or {}).get("backbone", "an unknown architecture")
         except (SafetensorError, OSError) as error:
             raise LearningError(f"{path} cannot be read ({error}); train {self.name} again") from None
-        if found == wanted:
+        if shapes == wanted:
             return
         if backbone != self.experiment.backbone:
             raise LearningError(f"{path} holds weights of {backbone}, not of {self.experiment.backbone}")

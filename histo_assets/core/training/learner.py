@@ -74,9 +74,9 @@ class Learner:
         return self._frozen > 0
 
     def frozen_maps(self, batch: Batch) -> Tensor:
-        """Return what the frozen stages make of a batch (the tiles themselves where none is frozen)."""
-        given = as_tensor(batch, self.device)
-        return given if self._trunk is None else self._trunk(given)
+        """Return the maps that the frozen stages make of a batch (the tiles themselves where none is frozen)."""
+        tiles = as_tensor(batch, self.device)
+        return tiles if self._trunk is None else self._trunk(tiles)
 
     def step(self, batch: Batch, targets: Tensor, rate: float, seed: int) -> Step:
         """Learn from one batch and return what it came to.
