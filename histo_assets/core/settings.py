@@ -60,8 +60,8 @@ class Partition:
 def one_of(*kinds: type[Settings]) -> Any:
     """Return the type of a setting that is one of several models, told apart by its key `kind`.
 
-    Each model has a `kind: Literal[...]` with a default; the first is meant where nothing is said. A wrong key is
-    reported as one of the model that was meant, not of another.
+    Each model has a `kind: Literal[...]` with a default; the first is the default. A wrong key is reported as
+    one of the model that was meant, not of another.
     """
     names = {kind.model_fields["kind"].default: kind for kind in kinds}
     first = next(iter(names))
@@ -81,7 +81,7 @@ def one_of(*kinds: type[Settings]) -> Any:
 
 
 def one_of_names(known: Collection[str], what: str) -> AfterValidator:
-    """Return what refuses a name that is none of `known`, such as the names of a registry."""
+    """Return a validator that refuses a name that is none of `known`, such as the names of a registry."""
 
     def checked(name: str) -> str:
         if name not in known:
@@ -99,11 +99,11 @@ def recorded(settings: Settings, names: Collection[str], partition: Partition = 
     ValueError
         One of `names` is no setting.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in names:
         value, mark = _at(settings, name)
-        found.update(_flat(value, name, mark, partition))
-    return dict(sorted(found.items()))
+        values.update(_flat(value, name, mark, partition))
+    return dict(sorted(values.items()))
 
 
 def masked(settings: T, names: Collection[str], partition: Partition = Partition(), reader: str = "") -> T:

@@ -109,9 +109,9 @@ def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
 
 
 class _Window:
-    """The part of a stream that is looked at: whole lines in `text[start:end]`, then the beginning of the next.
+    """The part of a stream that is in memory: whole lines in `text[start:end]`, then the beginning of the next.
 
-    `damage` says why the stream could not be read to its end; what came before is still given out.
+    `damage` says why the stream could not be read to its end; what came before is still returned.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

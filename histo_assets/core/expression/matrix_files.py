@@ -200,8 +200,8 @@ def _by_sample(frame: pl.DataFrame, key: str, path: str) -> MatrixSource:
 
 def _by_gene(frame: pl.DataFrame, path: str) -> MatrixSource:
     gene = frame.columns[_place(frame.columns, GENE_NAMES) or 0]
-    found = _place(frame.columns, SYMBOL_NAMES)
-    symbol = None if found is None or frame.columns[found] == gene else frame.columns[found]
+    place = _place(frame.columns, SYMBOL_NAMES)
+    symbol = None if place is None or frame.columns[place] == gene else frame.columns[place]
     genes = frame[gene].cast(pl.String).fill_null("").to_list()
     symbols = [""] * len(genes) if symbol is None else frame[symbol].cast(pl.String).fill_null("").to_list()
     samples = [column for column in frame.columns if column not in (gene, symbol)]

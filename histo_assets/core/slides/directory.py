@@ -193,8 +193,8 @@ def _level(page: Any) -> StoredLevel:
 
 
 def _aperio_mpp(description: str) -> float:
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
-    return _positive(found.group(1)) if found else math.nan
+    match = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
+    return _positive(match.group(1)) if match else math.nan
 
 
 def _tagged_mpp(page: Any) -> float:

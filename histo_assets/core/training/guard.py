@@ -38,10 +38,10 @@ def refuse_unfit_tiles(
     tiles = {t: replace(s, parameters=shared) if s.parameters == before else s for t, s in tiles.items()}
     parameters = one_parameter_set(tiles, tissues)
     for tissue in tissues:
-        n_slides = tiles[tissue].index["slide"].n_unique()
-        if n_slides < min_slides:
+        count = tiles[tissue].index["slide"].n_unique()
+        if count < min_slides:
             raise LearningError(
-                f"the tiles of {tissue} failed their check: they are of {n_slides} slides, and the study wants at least "
+                f"the tiles of {tissue} failed their check: they are of {count} slides, and the study wants at least "
                 f"{min_slides}; add slides, lower `selection.min_slides`, or leave the tissue out"
             )
     if parameters != shared:
