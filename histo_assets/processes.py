@@ -74,13 +74,13 @@ def descendants(pid: int) -> list[int]:
         fields = _stat(int(entry.name)) if entry.name.isdigit() else None
         if fields is not None and fields[0] not in "ZX":
             children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
+    living: list[int] = []
     parents = [pid]
     while parents:
         below = children.get(parents.pop(), [])
-        found += below
+        living += below
         parents += below
-    return found
+    return living
 
 
 def kill_descendants(patience: float = 2.0) -> None:

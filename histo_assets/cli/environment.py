@@ -91,10 +91,10 @@ def write_missing_cohort(study: Study, quiet: bool = False) -> None:
     folder = Path(study.resolve(study.cohort.manifest)).parent
     if is_written(study.synthetic, folder):
         return
-    tell = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
+    progress = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
     if not quiet:
         console.print(f"Writing the cohort of study [bold]{study.name}[/] to {folder}")
-    write_cohort(study.synthetic, folder, tell)
+    write_cohort(study.synthetic, folder, progress)
 
 
 def driver_of(study: Study, instance: dg.DagsterInstance) -> StudyDriver:
@@ -225,7 +225,7 @@ def quiet_logs() -> None:
 
 @contextmanager
 def live_progress() -> Iterator[None]:
-    """Show, in one line that changes, what the running step says of itself; nothing where nobody looks."""
+    """Show the progress of the running step in one line that changes; nothing where nobody looks."""
     from rich.markup import escape
 
     from histo_assets.defs.progress import listening

@@ -58,11 +58,11 @@ def reconcile(
     quiet_logs()
     with dagster_instance() as instance:
         done = reconciled(study_assets(loaded), storage_of(loaded), instance, dry_run)
-    for artefact in done.told:
+    for artefact in done.unknown:
         say(f"{'would tell' if dry_run else 'told'} Dagster of {artefact}")
     for artefact in done.lost:
         say(f"Dagster knows {artefact}, which the storage lacks; `histo-assets materialize` makes it")
-    say(f"{len(done.told)} artefacts that Dagster did not know, {len(done.lost)} that the storage lacks")
+    say(f"{len(done.unknown)} artefacts that Dagster did not know, {len(done.lost)} that the storage lacks")
 
 
 def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histo_assets.cli.environment import console, open_study, say, stop, storage_of
+from histo_assets.core.progress import silent
 from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def tile(  # noqa: PLR0913 - an option of the command each
         stop(f"{slide.name} leaves no usable name; rename it")
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
     before = _cpu_seconds()
-    tell = (lambda sentence: None) if as_json else say
-    done = tile_slide(slide, key, out, tiling, opening, tissue, tell)
+    progress = silent if as_json else say
+    done = tile_slide(slide, key, out, tiling, opening, tissue, progress)
     if done.tiles is not None:
         _write_pictures(done, tiling, tissue, out)
     answer = _answer(done, _cpu_seconds() - before)

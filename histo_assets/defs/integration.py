@@ -90,8 +90,8 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
             component_scores(block, *fit_pca(block[training], study.projection.components)[:2])
             for block in (paired.X, paired.Y)
         )
-        told = expression_from_image(image, expression, obs["fold"].to_numpy())
-        matches = matching_figures(told, expression, obs["tissue"].to_numpy())
+        predicted = expression_from_image(image, expression, obs["fold"].to_numpy())
+        matches = matching_figures(predicted, expression, obs["tissue"].to_numpy())
         return projection_result(
             joint_space(image, expression, training),
             obs,
@@ -189,12 +189,12 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         locked = int((donor_split["side"] == "test").sum()) if by_donor else 0
         figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
         table = methods.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
-        found = table[table["recoverable"]]
+        recoverable = table[table["recoverable"]]
         return result(
             table,
             {
                 "genes": table["gene"].nunique(),
-                "recoverable": found["gene"].nunique(),
+                "recoverable": recoverable["gene"].nunique(),
                 "evidence": str(table["evidence"].iloc[0]) if len(table) else "none",
                 "preview": picture(recoverable_figure(table), "recoverable genes"),
             },

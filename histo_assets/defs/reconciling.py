@@ -31,22 +31,22 @@ _INPUT_EVENT = "dagster/input_event_pointer/"
 
 
 @dataclass
-class Reconciled:
-    """What Dagster was told of, and what it knows that the storage no longer holds."""
+class Reconciliation:
+    """Artefacts that Dagster did not know as they are stored, and those that it knows and the storage has lost."""
 
-    told: list[Artefact] = field(default_factory=list)
+    unknown: list[Artefact] = field(default_factory=list)
     lost: list[Artefact] = field(default_factory=list)
 
 
 def reconcile(
     assets: StudyAssets, storage: StudyStorage, instance: dg.DagsterInstance, dry_run: bool = False
-) -> Reconciled:
+) -> Reconciliation:
     """Tell Dagster of every artefact that it does not know as it is stored, and of new slides' partitions.
 
-    With `dry_run` it is told nothing; what it would be told is returned.
+    With `dry_run` it is told nothing; the artefacts are returned all the same.
     """
     stored = _stored(assets, storage)
-    done = Reconciled()
+    done = Reconciliation()
     _add_new_slides(assets, instance, stored, dry_run)
     staleness = assets.staleness(storage, new_slides(stored))
     for artefact in staleness.needs:
@@ -56,7 +56,7 @@ def reconcile(
             if known is not None:
                 done.lost.append(artefact)
         elif pointer.version != known:
-            done.told.append(artefact)
+            done.unknown.append(artefact)
             if not dry_run:
                 _tell(instance, assets, staleness, artefact, pointer)
     if not dry_run:
@@ -170,8 +170,8 @@ def _tags(
 def _input_versions(declaration: Declaration, staleness: Staleness, pointer: Pointer) -> dict[str, str]:
     """Return input -> the data version that was read; of several partitions the last, as Dagster compares one."""
     versions = {Artefact.named(name).asset: version for name, version in pointer.made_from.items()}
-    looked = {source: look_version(staleness.sources.last(source)).value for source in declaration.sources}
-    return versions | looked
+    looks = {source: look_version(staleness.sources.last(source)).value for source in declaration.sources}
+    return versions | looks
 
 
 def _tell_of_looks(instance: dg.DagsterInstance, assets: StudyAssets, staleness: Staleness) -> None:

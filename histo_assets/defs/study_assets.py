@@ -35,7 +35,7 @@ class Declaration:
     Attributes
     ----------
     reads
-        Dotted names of the settings (or rooms of settings) that its body is given.
+        Dotted names of the settings (or rooms of settings) that its body gets.
     derived
         Further settings by name that follow from others, which are not read themselves.
     ins
@@ -269,9 +269,9 @@ class StudyAssets:
             if not is_forced(context) and not staleness.reasons(need.artefact):
                 return reused(context, storage.storage, need.artefact)
             passed = {"context": context, "storage": storage, **inputs}
-            given = {name: value for name, value in passed.items() if name in parameters or name in inputs}
+            arguments = {name: value for name, value in passed.items() if name in parameters or name in inputs}
             view = masked(self.study, declaration.reads, self.partition(declaration, key), declaration.name)
-            made = body(view, **given)
+            made = body(view, **arguments)
             parts = {
                 source: dict(observed(look, inputs, str(key)))
                 if observed
@@ -375,11 +375,11 @@ def result(
 
 def worker_count(study: Study) -> int:
     """Return how many processes a step may use: `HISTO_WORKERS`, else the study's number, else the cores, at most 4."""
-    given = os.environ.get("HISTO_WORKERS") or study.resources.workers
-    return int(given or min(4, os.cpu_count() or 1))
+    count = os.environ.get("HISTO_WORKERS") or study.resources.workers
+    return int(count or min(4, os.cpu_count() or 1))
 
 
-def verdict(name: str, passed: bool, found: str, *, warn: bool = False) -> dg.AssetCheckResult:
-    """Return a check's result: whether it passed, and one sentence on what was found."""
+def verdict(name: str, passed: bool, evidence: str, *, warn: bool = False) -> dg.AssetCheckResult:
+    """Return a check's result: whether it passed, and the evidence in one sentence."""
     severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(check_name=name, passed=bool(passed), severity=severity, metadata={"found": found})
+    return dg.AssetCheckResult(check_name=name, passed=bool(passed), severity=severity, metadata={"found": evidence})

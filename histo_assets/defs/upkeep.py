@@ -44,8 +44,8 @@ def history_of(assets: StudyAssets, storage: StudyStorage) -> Chore:
             return []
         before = now
         done = reconcile(assets, storage, instance)
-        told = [f"told Dagster of {len(done.told)} artefacts that were found in the storage"] if done.told else []
-        return told + [f"{artefact} is gone from the storage" for artefact in done.lost]
+        news = [f"told Dagster of {len(done.unknown)} artefacts that were found in the storage"] if done.unknown else []
+        return news + [f"{artefact} is gone from the storage" for artefact in done.lost]
 
     return history_follows
 

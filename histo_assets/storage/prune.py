@@ -133,7 +133,7 @@ def stored_artefacts(storage: StudyStorage) -> list[Artefact]:
 def _artefacts(storage: StudyStorage, only: str | None = None) -> list[tuple[Artefact, set[str]]]:
     """Return every artefact (of the asset `only`) that has left anything, with the names in its folder."""
     root = storage.root.path.rstrip("/")
-    found: dict[Artefact, set[str]] = {}
+    entries: dict[Artefact, set[str]] = {}
     storage.root.fs.invalidate_cache()
     if not storage.root.fs.isdir(root):
         return []
@@ -147,8 +147,8 @@ def _artefacts(storage: StudyStorage, only: str | None = None) -> list[tuple[Art
             entry = rest.split("/", 1)[0]
             if entry == POINTER or version_time(entry):
                 artefact = Artefact(asset, None if partition == UNPARTITIONED else partition)
-                found.setdefault(artefact, set()).add(entry)
-    return sorted(found.items(), key=lambda item: item[0].name)
+                entries.setdefault(artefact, set()).add(entry)
+    return sorted(entries.items(), key=lambda item: item[0].name)
 
 
 def _find(folder: UPath) -> dict[str, dict[str, Any]]:

@@ -19,14 +19,14 @@ from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
 
 EXAMPLES_PER_REASON = 8
 
-Outcome: TypeAlias = SlideCut | LeftOut
+SlideOutcome: TypeAlias = SlideCut | LeftOut
 """What a slide came to: its cut, or why it could not be cut."""
 
 
 def tile_set_of(
     sound: pd.DataFrame,
     jobs: Mapping[str, SlideJob],
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, SlideOutcome],
     counts: Mapping[str, int],
     job: TissueJob,
 ) -> TileSet:
@@ -66,7 +66,7 @@ def tile_set_of(
     )
 
 
-def _left_out(outcome: Outcome) -> LeftOut | None:
+def _left_out(outcome: SlideOutcome) -> LeftOut | None:
     """Return why a slide gives no tiles, or None where it does."""
     if isinstance(outcome, LeftOut):
         return outcome

@@ -18,7 +18,7 @@ from histo_assets.core.files import without_folder
 from histo_assets.core.progress import Progress
 from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
-from histo_assets.core.tiling.assembly import Outcome, tile_set_of
+from histo_assets.core.tiling.assembly import SlideOutcome, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.sampling import balanced_counts
@@ -93,7 +93,7 @@ def tile_tissue(
     return tile_set_of(sound, jobs, _passed_over(raw_slides) | outcomes, counts, tissue_job)
 
 
-def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Outcome]:
+def _passed_over(raw_slides: pd.DataFrame) -> dict[str, SlideOutcome]:
     """Return why inspection left slides out."""
     return {
         slide: LeftOut(reason, column == "missing")
@@ -103,13 +103,13 @@ def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Outcome]:
     }
 
 
-def _let_go(job: SlideJob, outcome: Outcome, progress: Progress) -> None:
+def _let_go(job: SlideJob, outcome: SlideOutcome, progress: Progress) -> None:
     """Drop what the budget does not hold, once a slide has its tiles."""
     if isinstance(outcome, SlideCut) and job.fetched is not None and (dropped := job.fetched.let_go()):
         progress(f"dropped, to keep within {job.slide_settings.source.keep}: {', '.join(dropped)}")
 
 
-def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, Outcome]:
+def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, SlideOutcome]:
     """Return the furthest whole cut that each slide already has under these settings."""
     published = store.names()
     whole = {slide: _furthest(f"{slide}-{job.key}-", published, store) for slide, job in jobs.items()}
@@ -142,7 +142,7 @@ def _too_coarse(job: SlideJob) -> str | None:
     )
 
 
-def _most(job: SlideJob, outcome: Outcome | None) -> int:
+def _most(job: SlideJob, outcome: SlideOutcome | None) -> int:
     """Return how many good tiles a slide can have at most, by what is known of it."""
     if outcome is None:
         return job.cells
@@ -152,7 +152,7 @@ def _most(job: SlideJob, outcome: Outcome | None) -> int:
     return good if outcome.exhausted else good + outcome.candidates - len(outcome.decisions)
 
 
-def _falls_short(outcome: Outcome | None, wanted: int) -> bool:
+def _falls_short(outcome: SlideOutcome | None, wanted: int) -> bool:
     if outcome is None:
         return True
     return isinstance(outcome, SlideCut) and not outcome.exhausted and len(outcome.good) < wanted
@@ -161,11 +161,11 @@ def _falls_short(outcome: Outcome | None, wanted: int) -> bool:
 def _cut_all(
     jobs: Mapping[str, SlideJob],
     wanted: Mapping[str, int],
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, SlideOutcome],
     apart: set[str],
     workers: int,
     megabytes: int,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, SlideOutcome]]:
     """Yield what each slide came to; those in `apart`, whose reader may crash, are never cut in this process."""
     tasks = {slide: (jobs[slide], count, _cut_before(outcomes.get(slide))) for slide, count in wanted.items()}
     pixels = sum(count * jobs[slide].size ** 2 for slide, count in wanted.items())
@@ -184,11 +184,13 @@ def _cut_all(
         yield slide, alone.get(slide, LeftOut(f"{name} ends the process that reads it; replace it or leave it out"))
 
 
-def _cut_before(outcome: Outcome | None) -> SlideCut | None:
+def _cut_before(outcome: SlideOutcome | None) -> SlideCut | None:
     return outcome if isinstance(outcome, SlideCut) else None
 
 
-def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int) -> Iterator[tuple[str, Outcome]]:
+def _in_processes(
+    tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int
+) -> Iterator[tuple[str, SlideOutcome]]:
     """Yield what was cut before the pool, if ever, broke."""
     if not tasks:
         return
@@ -196,7 +198,7 @@ def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes:
     context.set_forkserver_preload(["histo_assets.core.tiling.cut", "cv2", "simplejpeg", "tifffile"])
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_prepare_worker, initargs=(megabytes,))
     try:
-        futures: dict[Future[Outcome], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
+        futures: dict[Future[SlideOutcome], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -224,7 +226,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Outcome:
+def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> SlideOutcome:
     """Return the cut of a slide, or in one sentence why it could not be read; other errors are raised."""
     folder, name = os.path.split(job.path)
     try:
@@ -244,7 +246,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "memory" in str(error).lower() or "bad_alloc" in str(error).lower()
 
 
-def _sentence(slide: str, outcome: Outcome, wanted: int) -> str:
+def _sentence(slide: str, outcome: SlideOutcome, wanted: int) -> str:
     if isinstance(outcome, LeftOut):
         return f"{slide}: {'missing' if outcome.missing else 'quarantined'}, {outcome.reason}"
     if outcome.quarantined:
