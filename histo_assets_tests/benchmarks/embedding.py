@@ -103,13 +103,13 @@ def main() -> None:
         run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        found = []
+        rows = []
         for figure in figures(Path(scratch), asked.tiles, asked.repeats):
-            found.append(figure)
+            rows.append(figure)
             if not asked.json:
                 print(line(figure["name"], figure["value"], figure["unit"]), flush=True)
         if asked.json:
-            print(json.dumps(found, indent=1))
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

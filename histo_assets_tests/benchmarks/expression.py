@@ -231,14 +231,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
+        rows = []
         for figure in figures(folder, asked.rows, asked.samples, asked.repeats):
-            found.append(figure)
+            rows.append(figure)
             target = "" if figure["at_most"] is None else f"<= {figure['at_most']:g}"
             if not asked.json:
                 print(line(figure["name"], figure["value"], figure["unit"], target, figure["met"]), flush=True)
         if asked.json:
-            print(json.dumps(found, indent=1))
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -151,14 +151,14 @@ def figures(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
         enough = {**SPOILED, "glass": MASKED} if name == "mask" else SPOILED
         spoiled = np.logical_or.reduce([seen[kind] >= enough[kind] for kind in kinds])
         free = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in kinds])
-        said = rejected[name].to_numpy()
+        flags = rejected[name].to_numpy()
         if name == "blur":
             # Whether a tile without tissue is blurred cannot be seen.
             shows = (seen["glass"] < SPOILED["glass"]).to_numpy()
-            said, spoiled, free = said & shows, spoiled & shows, free & shows
-        yield _share(f"{name}: precision", int((said & spoiled).sum()), int((said & (spoiled | free)).sum()), 0.9)
+            flags, spoiled, free = flags & shows, spoiled & shows, free & shows
+        yield _share(f"{name}: precision", int((flags & spoiled).sum()), int((flags & (spoiled | free)).sum()), 0.9)
         if name not in ("jpeg_size", "dirt"):
-            yield _share(f"{name}: recall", int((said & spoiled).sum()), int(spoiled.sum()), 0.9)
+            yield _share(f"{name}: recall", int((flags & spoiled).sum()), int(spoiled.sum()), 0.9)
     whole = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in SPOILED])
     kept = ~rejected.any(axis=1).to_numpy()
     for name, among in (("tissue", whole), ("fat", whole & seen["tissue"].str.startswith("adipose").to_numpy())):
@@ -196,11 +196,11 @@ def main() -> None:
         folder = asked.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         tiles = pd.concat([tile_table(seed, folder) for seed in asked.seeds], ignore_index=True)
-    found = [*figures(tiles), *calibrated(tiles)]
+    rows = [*figures(tiles), *calibrated(tiles)]
     if asked.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(rows, indent=1))
         return
-    for figure in found:
+    for figure in rows:
         of = f"{figure['part']} of {figure['whole']}"
         print(line(figure["name"], figure["value"], of, f">= {figure['at_least']:g}", figure["met"]))
 

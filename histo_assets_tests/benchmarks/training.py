@@ -85,8 +85,8 @@ def settings(backbone: str, px: int, device: str = "cpu", workers: int = 0) -> A
     from histo_assets.core.training.settings import LearningSettings
 
     one = {"backbone": backbone, "weights": "random", "epochs": 1}
-    given = {"experiments": {"one": one}, "studied": "one", "input_px": px, "batch_size": BATCH, "device": device}
-    return LearningSettings.model_validate(given | {"workers": workers})
+    settings = {"experiments": {"one": one}, "studied": "one", "input_px": px, "batch_size": BATCH, "device": device}
+    return LearningSettings.model_validate(settings | {"workers": workers})
 
 
 def training_set(folder: Path) -> tuple[Any, Any]:
@@ -286,15 +286,15 @@ def main() -> None:
         run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        found = []
+        rows = []
         for figure in figures(asked.folder or Path(scratch), asked.tiles, asked.repeats):
-            found.append(figure)
+            rows.append(figure)
             if not asked.json:
                 print(
                     line(figure["name"], figure["value"], figure["unit"], target_of(figure), figure["met"]), flush=True
                 )
         if asked.json:
-            print(json.dumps(found, indent=1))
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ def not_fresh(driver: StudyDriver, instance: dg.DagsterInstance) -> dict[str, An
     from dagster._core.loader import LoadingContextForTest
 
     resolver = CachingStaleStatusResolver(instance, driver.graph, loading_context=LoadingContextForTest(instance))
-    found = {}
+    causes = {}
     for stage in driver.stages():
         for name in stage.assets:
             for key in stage.partitions:
                 asset = driver.assets.key(name)
                 if resolver.get_status(asset, key) != StaleStatus.FRESH:
-                    found[f"{name} {key}"] = [cause.reason for cause in resolver.get_stale_causes(asset, key)]
-    return found
+                    causes[f"{name} {key}"] = [cause.reason for cause in resolver.get_stale_causes(asset, key)]
+    return causes
 
 
 def test_an_instance_that_knows_nothing_is_told_of_everything_and_takes_it_for_fresh(copied: FinishedStudy) -> None:
@@ -201,8 +201,8 @@ def test_what_artefacts_show_is_told_too_pictures_and_columns(tiny: FinishedStud
     assert before is not None and after is not None and before.asset_materialization and after.asset_materialization
     shown = dict(before.asset_materialization.metadata)
     assert {"preview", "dagster/column_schema", "slides"} <= set(shown)
-    told = dict(after.asset_materialization.metadata)
-    assert {name: told[name] for name in ("preview", "dagster/column_schema", "slides", "rows")} == {
+    metadata = dict(after.asset_materialization.metadata)
+    assert {name: metadata[name] for name in ("preview", "dagster/column_schema", "slides", "rows")} == {
         name: shown[name] for name in ("preview", "dagster/column_schema", "slides", "rows")
     }
 

@@ -255,8 +255,8 @@ def test_the_regressor_of_the_cross_validation_predicted_the_locked_rows(locked)
     cohort, cv = locked
     rows = np.flatnonzero(cohort.folds < 0)
     onehot = pd.get_dummies(pd.Series(cohort.tissues[rows])).astype(float).reindex(columns=cv.model.tissues)
-    said = cv.model.predict(cohort.X[rows], onehot, cohort.covariates.iloc[rows])
-    assert np.allclose(said, cv.predictions[rows], atol=1e-4)
+    predicted = cv.model.predict(cohort.X[rows], onehot, cohort.covariates.iloc[rows])
+    assert np.allclose(predicted, cv.predictions[rows], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def test_every_storage_tile_is_decoded_once(rgb: Path, monkeypatch: pytest.Monke
     decoded = []
     decode = simplejpeg.decode_jpeg
 
-    def noted(*given: Any, **options: Any) -> Any:
+    def noted(*arguments: Any, **options: Any) -> Any:
         decoded.append(1)
-        return decode(*given, **options)
+        return decode(*arguments, **options)
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     with open_slide(rgb) as slide:

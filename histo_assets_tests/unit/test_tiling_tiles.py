@@ -328,8 +328,8 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     table = slide_table(folder, names)
     (folder / "gone.svs").unlink()
     os.utime(folder / "changed.svs", ns=(1, 1))
-    told: list[str] = []
-    tile_set = cut(table, tmp_path / "shards", progress=told.append)
+    lines: list[str] = []
+    tile_set = cut(table, tmp_path / "shards", progress=lines.append)
     reasons = tile_set.quarantined
     assert set(reasons) == {"lost", "changed", "blank", "coarse", "small"}
     assert set(tile_set.missing) == {"gone"}
@@ -343,7 +343,7 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in reason for reason in tile_set.left_out.values())
     assert set(tile_set.index["slide"]) == {"good", "zero"}
     assert not tile_set.complete
-    assert any("storage tiles of length zero" in sentence for sentence in told)
+    assert any("storage tiles of length zero" in sentence for sentence in lines)
     again = cut(table, tmp_path / "shards")
     assert again.content_digest() == tile_set.content_digest()
 

@@ -190,11 +190,11 @@ def test_the_table_of_mistakes_row_by_row() -> None:
     """Two tiles of one woman's fat, one of them taken for breast; a man's fat and a breast are told."""
     table = _slides(right=2, wrong=1).assign(tile=["t1", "t2", "t3"], donor=["f", "m", "f"])
     breast = table.iloc[:1].assign(tissue="breast", predicted="breast", donor="unknown")
-    found = mistaken_figures(pd.concat([table, breast]), [("fat", "breast")], {"f": "female", "m": "male"}, 50)
+    figures = mistaken_figures(pd.concat([table, breast]), [("fat", "breast")], {"f": "female", "m": "male"}, 50)
     columns = ["level", "side", "metric", "tissue", "predicted", "sex", "value", "low", "high", "n"]
-    assert found.columns.to_list() == columns
-    assert set(map(tuple, found[["level", "side", "metric"]].to_numpy())) == {("tile", "test", "mistaken")}
-    counted = found[["tissue", "predicted", "sex", "value", "n"]].to_numpy().tolist()
+    assert figures.columns.to_list() == columns
+    assert set(map(tuple, figures[["level", "side", "metric"]].to_numpy())) == {("tile", "test", "mistaken")}
+    counted = figures[["tissue", "predicted", "sex", "value", "n"]].to_numpy().tolist()
     assert counted == [
         ["fat", "breast", "", 1 / 3, 3],
         ["fat", "breast", "female", 0.5, 2],
@@ -207,8 +207,8 @@ def test_the_table_of_mistakes_row_by_row() -> None:
 def test_each_of_three_look_alikes_is_held_against_each_other() -> None:
     table = _slides(right=1, wrong=1).assign(p_skin=-9.0)
     table = pd.concat([table, table.iloc[:1].assign(tissue="breast"), table.iloc[:1].assign(tissue="skin")])
-    found = mistaken_figures(table, [("skin", "fat", "breast")], {}, 5)
-    pairs = set(map(tuple, found[["tissue", "predicted"]].to_numpy()))
+    figures = mistaken_figures(table, [("skin", "fat", "breast")], {}, 5)
+    pairs = set(map(tuple, figures[["tissue", "predicted"]].to_numpy()))
     assert pairs == {(a, b) for a in ("skin", "fat", "breast") for b in ("skin", "fat", "breast") if a != b}
 
 
