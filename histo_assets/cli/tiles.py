@@ -155,7 +155,7 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
     from histo_assets.core.figures.style import png
     from histo_assets.core.files import atomic_path
     from histo_assets.core.tiling.pictures import contact_sheet
-    from histo_assets.core.tiling.shards import TileReader
+    from histo_assets.core.tiling.tile_set import TileReader
 
     made = done.tiles
     if made is None:

@@ -288,11 +288,11 @@ def _view(frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
 
 
 _RULES: dict[str, Callable[[Any], str]] = {
-    "greater_than_or_equal_to": lambda told: f"at least {told['min_value']:g}",
-    "less_than_or_equal_to": lambda told: f"at most {told['max_value']:g}",
-    "greater_than": lambda told: f"greater than {told['min_value']:g}",
-    "less_than": lambda told: f"less than {told['max_value']:g}",
-    "isin": lambda told: f"one of {', '.join(map(str, told['allowed_values']))}",
+    "greater_than_or_equal_to": lambda limits: f"at least {limits['min_value']:g}",
+    "less_than_or_equal_to": lambda limits: f"at most {limits['max_value']:g}",
+    "greater_than": lambda limits: f"greater than {limits['min_value']:g}",
+    "less_than": lambda limits: f"less than {limits['max_value']:g}",
+    "isin": lambda limits: f"one of {', '.join(map(str, limits['allowed_values']))}",
 }
 
 

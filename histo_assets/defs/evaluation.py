@@ -36,7 +36,7 @@ def _choice(assets: StudyAssets) -> list[Any]:
     def experiment_comparison(study: Study, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
         """Time, accuracy and loss of every experiment, epoch by epoch."""
         from histo_assets.core.evaluation.experiments import asked, compare_experiments, leak
-        from histo_assets.core.evaluation.report import validation_confusions
+        from histo_assets.core.evaluation.model_evaluation import validation_confusions
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.figures.evaluation import confusion_grid
 
@@ -150,9 +150,9 @@ def _evaluation(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
         from histo_assets.core.evaluation.look_alikes import donor_sexes
-        from histo_assets.core.evaluation.report import Resampling, confusion_of, evaluate, headline
+        from histo_assets.core.evaluation.model_evaluation import Resampling, confusion_of, evaluate, headline
         from histo_assets.core.figures.evaluation import classification_figure, confusion_figure, mistaken_figure
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tile_set import TileReader
 
         table = evaluate(
             selected_model,

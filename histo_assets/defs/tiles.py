@@ -42,8 +42,8 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.slides.inspection import with_resolutions
         from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.pictures import contact_sheet
-        from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tables import TileIndex
+        from histo_assets.core.tiling.tile_set import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
 
         tissue = context.partition_key

@@ -16,7 +16,7 @@ from pathlib import Path
 from histo_assets.core.errors import HistoError
 from histo_assets.core.files import atomic_path, settings_digest, write_json
 from histo_assets.core.progress import Progress, silent
-from histo_assets.demo.plan import CohortPlan, SlidePlan
+from histo_assets.demo.cohort_plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
 
@@ -132,7 +132,7 @@ def _one_thread() -> None:
 
 def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
     """Write one slide file, damaged as planned, and return its dirt: slide, kind, x, y, w, h in level-0 pixels."""
-    from histo_assets.demo import dirt
+    from histo_assets.demo import damage
     from histo_assets.demo.paint import paint_slide
     from histo_assets.demo.svs import Encoding, Scan, write_svs
 
@@ -142,11 +142,11 @@ def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
     assert row.file is not None
     with atomic_path(folder / row.file) as temporary:
         if row.damage == "html":
-            dirt.write_html(temporary)
+            damage.write_html(temporary)
             return [(row.slide, "html", *whole)]
-        pixels = dirt.blank_glass(look.side, look.seed) if row.damage == "blank" else paint_slide(look)
+        pixels = damage.blank_glass(look.side, look.seed) if row.damage == "blank" else paint_slide(look)
         for kind in look.dirt:
-            pixels, regions = dirt.with_dirt(pixels, kind, look.seed)
+            pixels, regions = damage.with_dirt(pixels, kind, look.seed)
             blemishes += [(kind, region) for region in regions]
         write_svs(
             temporary,
@@ -157,10 +157,10 @@ def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
         if row.damage in ("blank", "truncated"):
             blemishes.append((row.damage, whole))
         if row.damage == "truncated":
-            dirt.truncate(temporary, 0.6)
+            damage.truncate(temporary, 0.6)
         if row.damage == "zero_length_tiles":
-            blemishes += [(row.damage, region) for region in dirt.empty_storage_tiles(temporary, 3)]
+            blemishes += [(row.damage, region) for region in damage.empty_storage_tiles(temporary, 3)]
         if row.damage == "overwritten_tiles":
             count = max(3, (look.side // row.storage_px) ** 2 // 4)
-            blemishes += [(row.damage, region) for region in dirt.overwrite_storage_tiles(temporary, count)]
+            blemishes += [(row.damage, region) for region in damage.overwrite_storage_tiles(temporary, count)]
     return [(row.slide, kind, *region) for kind, region in blemishes]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from histo_assets.core.files import atomic_path
 from histo_assets.demo.anatomy import TISSUES
-from histo_assets.demo.plan import CohortPlan, SlidePlan
+from histo_assets.demo.cohort_plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import printed_label
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import polars as pl
 from histo_assets.core.cohort.splits import split_donors
 from histo_assets.core.evaluation.classification import confusion
 from histo_assets.core.evaluation.look_alikes import present
-from histo_assets.core.tiling.shards import TileReader
+from histo_assets.core.tiling.tile_set import TileReader
 from histo_assets.core.training.datasets import TrainingTiles, build_training_set
 from histo_assets.core.training.loop import train
 from histo_assets.core.training.settings import LearningSettings

@@ -60,7 +60,7 @@ def ours(folder: str = "", backbone: str = "") -> dict[str, Any]:
         return {}
     import numpy as np
 
-    from histo_assets.core.embedding.inference import embed_tiles
+    from histo_assets.core.embedding.tile_embeddings import embed_tiles
     from histo_assets.core.networks.inference import Inference
 
     rows, reader = training_set(Path(folder))

@@ -95,7 +95,7 @@ def _painted(row: Any, stored: Path) -> tuple[np.ndarray[Any, Any], dict[str, np
     if stored.exists():
         kept = np.load(stored)
         return simplejpeg.decode_jpeg(kept["jpeg"].tobytes(), "RGB"), {kind: kept[kind] for kind in SPOILED}
-    from histo_assets.demo import dirt
+    from histo_assets.demo import damage
     from histo_assets.demo.fields import resized
     from histo_assets.demo.paint import paint_slide, tissue_outline
 
@@ -104,7 +104,7 @@ def _painted(row: Any, stored: Path) -> tuple[np.ndarray[Any, Any], dict[str, np
     spoiled, where = clean, dict.fromkeys(SPOILED, np.zeros(clean.shape[:2], bool))
     where["glass"] = resized(tissue_outline(np.random.default_rng(look.seed), look.side), look.side) <= 0
     for kind in look.dirt:
-        spoiled, regions = dirt.with_dirt(spoiled, kind, look.seed)
+        spoiled, regions = damage.with_dirt(spoiled, kind, look.seed)
         if kind == "half_empty":
             mirrored = regions[0][0] == 0
             outside = where["glass"][:, ::-1] if mirrored else where["glass"]

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from histo_assets.core.evaluation.report import headline
-from histo_assets.core.tiling.shards import with_reasons
+from histo_assets.core.evaluation.model_evaluation import headline
+from histo_assets.core.tiling.tile_set import with_reasons
 from histo_assets.definitions import storage_root
 from histo_assets.demo.score import score_dirt, score_filter, score_genes, score_quarantine, score_recoverable
 from histo_assets.storage.io_managers import StorageResource

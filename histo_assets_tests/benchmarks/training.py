@@ -93,7 +93,7 @@ def training_set(folder: Path) -> tuple[Any, Any]:
     """Return the training tiles of `write_cohort` and a reader of their shards."""
     import polars as pl
 
-    from histo_assets.core.tiling.shards import TileReader
+    from histo_assets.core.tiling.tile_set import TileReader
 
     rows = pl.read_parquet(folder / "training_set.parquet").filter(pl.col("side") == "train")
     return rows, TileReader({tissue: str(folder) for tissue in TISSUES})

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from histo_assets.core.slides.inspection import inspect_slides, thumbnails
-from histo_assets.core.tiling.shards import TileReader, TilingError
+from histo_assets.core.tiling.tile_set import TileReader, TilingError
 from histo_assets.storage.digests import content_digest
 from histo_assets.storage.layout import POINTER, Artefact, StudyStorage
 from histo_assets.storage.prune import stored_artefacts

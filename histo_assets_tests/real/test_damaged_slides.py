@@ -25,7 +25,7 @@ from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
-from histo_assets.core.tiling.shards import TileSet
+from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 
 pytestmark = [

@@ -12,10 +12,10 @@ import pytest
 from histo_assets.demo import score
 from histo_assets.demo.anatomy import Look, gland_label
 from histo_assets.demo.cohort import write_cohort
-from histo_assets.demo.dirt import with_dirt
+from histo_assets.demo.cohort_plan import slides_per_label
+from histo_assets.demo.damage import with_dirt
 from histo_assets.demo.genes import planted_expression, planted_genes
 from histo_assets.demo.paint import paint_slide
-from histo_assets.demo.plan import slides_per_label
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
 from histo_assets.demo.truth import sample_table

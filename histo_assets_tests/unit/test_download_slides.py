@@ -22,7 +22,7 @@ from histo_assets.core.download.fetched import (
 )
 from histo_assets.core.download.idc import series_files, series_of_slides
 from histo_assets.core.download.settings import SourceSettings
-from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.download.slide_source import SlideSource
 from histo_assets_tests.unit.lying_server import Request, dropping, serving
 
 ROW = {"slide": "GTEX-1117F-0126", "donor": "GTEX-1117F", "tissue": "adipose tissue", "sample": "s/1"}

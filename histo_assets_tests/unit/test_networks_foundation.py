@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from histo_assets.core.embedding.inference import embed_tiles
+from histo_assets.core.embedding.tile_embeddings import embed_tiles
 from histo_assets.core.networks import registry
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError

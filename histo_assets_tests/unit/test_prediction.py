@@ -11,9 +11,9 @@ import pytest
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation, cross_validate
 from histo_assets.core.prediction.methods import compare_predictions, recoverable_genes
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 SETTINGS = PredictionSettings(bootstraps=60, permutations=40, clusters=8)

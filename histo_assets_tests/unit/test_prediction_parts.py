@@ -25,9 +25,9 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings, gene_booster
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings, gcv_choices, ridge_coefficients
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.scoring import permutation_null
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.prediction.spectrum import spectrum

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
-from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
+from histo_assets.demo.damage import empty_storage_tiles, overwrite_storage_tiles
 from histo_assets.demo.svs import Compression, Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import stroma, tissue_picture
 

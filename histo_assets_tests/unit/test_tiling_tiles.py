@@ -30,16 +30,16 @@ from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
-from histo_assets.core.tiling.shards import (
+from histo_assets.core.tiling.store import ShardStore
+from histo_assets.core.tiling.tile_set import (
     TileReader,
     TileSet,
     TilingError,
     left_out_slides,
     one_parameter_set,
 )
-from histo_assets.core.tiling.store import ShardStore
 from histo_assets.core.tiling.tiles import tile_tissue
-from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
+from histo_assets.demo.damage import empty_storage_tiles, overwrite_storage_tiles
 from histo_assets.demo.svs import Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import glass, slide_table, stroma, tissue_picture, write_slides
 

@@ -20,7 +20,7 @@ from typing import Any
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile, fetch_file
 from histo_assets.core.download.settings import SourceSettings
-from histo_assets.core.download.sources import RemoteSlide
+from histo_assets.core.download.slide_source import RemoteSlide
 from histo_assets.core.files import write_json
 from histo_assets.core.progress import ByteProgress, EveryFewSeconds, Progress, minutes, silent
 

@@ -26,8 +26,8 @@ from histo_assets.core.prediction.frames import (
 )
 from histo_assets.core.prediction.gene_regressor import GeneRegressor
 from histo_assets.core.prediction.metrics import correlation
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.regressor import RegressorSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.scoring import (
     GenePredictions,
     gene_figures,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from histo_assets.core.prediction.adjustment import Adjustment, Effects, TrainingRows
 from histo_assets.core.prediction.covariates import PredictionError, usable_covariates
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.regressor import Features, ImageModel, Learn
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.spectrum import spectrum
 
 Floats = NDArray[np.float64]

@@ -15,8 +15,8 @@ from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import out_of_fold_predictions
 from histo_assets.core.prediction.frames import Samples, checked_samples, gene_blocks, plain_baselines
 from histo_assets.core.prediction.metrics import bootstrap_shares, membership, share_explained
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]

@@ -113,7 +113,7 @@ def read_directory(path: str | os.PathLike[str]) -> TiffDirectory:
 
 
 class _ByThread(logging.Filter):
-    """Keeps what tifffile says of a damaged directory, instead of raising, to the thread that reads it.
+    """Keeps what tifffile logs about a damaged directory, instead of raising, to the thread that reads it.
 
     Slides arrive several threads at once: one's damage must not be taken for another's. The filter is
     put in place once and stays, for taking one away while another thread logs could lose a message.
@@ -121,10 +121,10 @@ class _ByThread(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.said = threading.local()
+        self.local = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        messages: list[str] | None = getattr(self.said, "messages", None)
+        messages: list[str] | None = getattr(self.local, "messages", None)
         if messages is None:
             return True
         if record.levelno >= logging.WARNING:
@@ -137,16 +137,16 @@ _TIFFFILE = _ByThread()
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Yield the list that fills with what tifffile complains of in this thread, inside the block."""
+    """Yield the list that fills with the complaints of tifffile in this thread, inside the block."""
     import tifffile
 
     tifffile.logger().addFilter(_TIFFFILE)
     messages: list[str] = []
-    _TIFFFILE.said.messages = messages
+    _TIFFFILE.local.messages = messages
     try:
         yield messages
     finally:
-        _TIFFFILE.said.messages = None
+        _TIFFFILE.local.messages = None
 
 
 def _extents(page: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -14,8 +14,8 @@ from histo_assets.core.tiling.filters.registry import REASONS
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
+from histo_assets.core.tiling.tile_set import TileSet
 
 EXAMPLES_PER_REASON = 8
 

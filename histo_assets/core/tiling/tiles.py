@@ -22,8 +22,8 @@ from histo_assets.core.tiling.assembly import SlideOutcome, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.sampling import balanced_counts
-from histo_assets.core.tiling.shards import ShardStore, TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut
+from histo_assets.core.tiling.tile_set import ShardStore, TileSet
 
 # Tiles cut beyond a slide's share, so that one poor slide does not have all others cut twice.
 _SPARE = 0.1

@@ -13,7 +13,7 @@ from histo_assets.core.files import settings_digest
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet, one_parameter_set
+from histo_assets.core.tiling.tile_set import TileSet, one_parameter_set
 
 
 def refuse_unfit_tiles(
