@@ -301,7 +301,7 @@ def _rule(check: Any) -> str:
 
 
 def _sentence(fault: dict[str, Any], view: pl.DataFrame, table: type[Table]) -> str:
-    """Return what one failure of pandera's says, in words."""
+    """Return one failure of pandera's in words."""
     check, name, value = str(fault["check"]), fault["column"], fault["failure_case"]
     if check == "column_in_dataframe":
         return f"there is no column `{value}`"

@@ -179,7 +179,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
     def recoverable_genes(
         study: Study, gene_regressors: dict[str, CrossValidation], donor_split: Table
     ) -> dg.MaterializeResult:
-        """The genes that an image can tell beyond the tissue label, with intervals and the evidence."""
+        """The genes that are recoverable from images beyond the tissue label, with intervals and the evidence."""
         import pandas as pd
 
         from histo_assets.core.figures.prediction import recoverable_figure

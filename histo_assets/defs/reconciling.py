@@ -1,4 +1,4 @@
-"""Dagster's history follows the storage: what is stored and Dagster does not know, it is told.
+"""Dagster's history follows the storage: it is told of whatever is stored that it does not know.
 
 A lost or a second DAGSTER_HOME, or a storage restored from a backup, then costs no work: each artefact gets one
 materialisation outside of any run, with the versions by which Dagster takes it for fresh, and its checks' verdicts.

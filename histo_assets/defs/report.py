@@ -124,7 +124,7 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
 
 def _training_tables(study: Study, loaded: dict[str, Any]) -> TrainingTables:
-    """Return what the page says of training, where something was trained."""
+    """Return the training part of the page, where something was trained."""
     from histo_assets.core.evaluation.experiments import asked
     from histo_assets.core.evaluation.model_evaluation import confusion_of, headline, validation_confusions
     from histo_assets.core.figures.study_page import TrainingTables

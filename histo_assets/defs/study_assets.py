@@ -30,7 +30,7 @@ OWNER = "team:histo_assets"
 
 @dataclass(frozen=True)
 class Declaration:
-    """What one asset says of itself, and all that its staleness follows from.
+    """The declaration of one asset, and all that its staleness follows from.
 
     Attributes
     ----------

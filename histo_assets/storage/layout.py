@@ -314,7 +314,7 @@ class StudyStorage:
         return pointer
 
     def rewrite(self, artefact: Artefact, pointer: Pointer) -> None:
-        """Replace what the pointer of `artefact` says of the version that counts, unless another one counts now."""
+        """Replace the pointer of `artefact`, unless another version counts now."""
         with self._one_at_a_time():
             now = self.pointer_or_none(artefact)
             if now is not None and now.version == pointer.version:

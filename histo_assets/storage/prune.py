@@ -118,7 +118,7 @@ def prune_shards(
 
 
 def doubt_of(storage: StudyStorage, artefact: Artefact) -> str | None:
-    """Return why the pointer of `artefact` may not say what counts, or None: it is lost, or older than a version."""
+    """Return why the pointer of `artefact` may not name the version that counts (lost, or older than one), or None."""
     entries = dict(_artefacts(storage, artefact.asset)).get(artefact, set())
     versions = _expired(storage, artefact, entries, datetime.now(UTC), timedelta(0))
     lost = next((reason for _, reason, orphan in versions if orphan), None)

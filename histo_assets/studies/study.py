@@ -144,7 +144,7 @@ def _refuse_unknown_tissues(chosen: str, own: Mapping[str, Any], study: Study) -
 
 
 def _content(chosen: str) -> tuple[dict[str, Any], Path]:
-    """Return what a study says itself, and its base folder."""
+    """Return a study's own settings, and its base folder."""
     text, base = _source(chosen)
     try:
         content = yaml.safe_load(text)

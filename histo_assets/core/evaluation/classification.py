@@ -1,4 +1,4 @@
-"""What a classifier says of tiles and slides, and how good that is.
+"""The predictions of a classifier for tiles and slides, and how good they are.
 
 A table of predictions (tile or slide level) has the columns tile (tile level only), slide, donor,
 tissue, side, predicted, confidence, and `p_<tissue>`: the natural logarithm of each tissue's

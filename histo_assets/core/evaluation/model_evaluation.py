@@ -1,4 +1,4 @@
-"""Everything an evaluation says, in one table."""
+"""The evaluation of a model, in one table."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def _text(text: npt.NDArray[np.uint8], start: int, end: int) -> str:
 
 
 def _reread(block: GeneBlock, row: int, text: str, layout: RowFormat, line: int) -> None:
-    """Fill in one gene of a block the slow way, or say what is wrong with its line."""
+    """Fill in one gene of a block the slow way, or report what is wrong with its line."""
     cells = text.split(layout.separator)
     if len(cells) != len(layout.columns):
         cells = next(csv.reader([text], delimiter=layout.separator))

@@ -122,7 +122,7 @@ def network_outputs(
     inference: Inference,
     progress: Progress = silent,
 ) -> tuple[Matrix, Matrix]:
-    """Return what a network in evaluation mode says of tiles.
+    """Return the embeddings and predictions of tiles by a network in evaluation mode.
 
     Parameters
     ----------

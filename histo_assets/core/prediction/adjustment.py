@@ -88,7 +88,7 @@ class Adjustment:
         return self.code.design(table, len(weights)) - weights @ self.design_means
 
     def standardised(self, X: NDArray[Any], weights: Floats, design: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return features (n, d) less what tissue and covariates say, in clipped deviations, and where clipped."""
+        """Return features (n, d) less the part of tissue and covariates, in clipped deviations, and where clipped."""
         if X.ndim != 2 or X.shape[1] != len(self.scale):
             raise PredictionError(f"features of shape {X.shape} do not fit a regressor of {len(self.scale)} features")
         deviations = (X - self.features.of(weights, design)) / self.scale

@@ -1,4 +1,4 @@
-"""Methods side by side on the same samples, and the genes that an image can tell."""
+"""Methods side by side on the same samples, and the genes that are recoverable from images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCKED_DONORS = 60
 
 
 def recoverable_genes(figures: pd.DataFrame, locked_donors: int, settings: PredictionSettings) -> pd.DataFrame:
-    """Return for every gene whether an image can tell it, and why not where it cannot.
+    """Return for every gene whether it is recoverable from images, and why not where it is not.
 
     A gene is recoverable where q < `max_q`, the lower bound of r2_within is above zero and r2_within is at
     least `min_r2_within`. With `LOCKED_DONORS` locked donors or more, the folds choose each gene's regressor

@@ -57,7 +57,7 @@ class StoredLevel:
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """What the directory of a TIFF slide says.
+    """The content of the directory of a TIFF slide.
 
     `levels` are the tiled pages of the slide itself, finest first; `beyond_end` counts the storage
     tiles and strips of all pages that do not lie within the file, of `stored` in all. `mpp` is NaN

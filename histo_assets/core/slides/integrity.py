@@ -201,7 +201,7 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
 
 
 def _probed(record: SlideRecord, path: Path) -> SlideRecord:
-    """Return the record with what slideio says of the file, asked in a child process."""
+    """Return the record with slideio's reading of the file, made in a child process."""
     answer = asked(path)
     if "error" in answer:
         raise SlideError(answer["error"])

@@ -55,7 +55,7 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     SlideError
         The slide cannot be read, or is another file than when it was inspected.
     TilingError
-        The shard cannot be written: the disk is full, say.
+        The shard cannot be written, as where the disk is full.
     """
     store = ShardStore(job.shard_root, job.tissue)
     try:

@@ -26,7 +26,7 @@ def weights_name(epoch: int) -> str:
 
 
 def predictions_name(epoch: int) -> str:
-    """Return the file name of what the network of an epoch says of the validation tiles."""
+    """Return the file name of the predictions of the validation tiles by the network of an epoch."""
     return f"epoch_{epoch:03d}.parquet"
 
 
@@ -45,7 +45,7 @@ class Checkpoint:
     """A handle on the folder of one trained experiment.
 
     The folder holds `epoch_003.safetensors` (torchvision's tensor names), one for each saved epoch,
-    `epoch_003.parquet` (what that network says of every validation tile), `history.parquet` (a row an
+    `epoch_003.parquet` (that network's prediction of every validation tile), `history.parquet` (a row an
     epoch) and `checkpoint.json` (everything else).
 
     Attributes
