@@ -126,7 +126,7 @@ def storage_of(study: Study) -> StudyStorage:
 
 
 def staleness_of(study: Study) -> Staleness:
-    """Return what answers which artefacts of a study, new slides included, are fresh."""
+    """Return the staleness of a study's artefacts, new slides included."""
     from histo_assets.defs.reconciling import new_slides
     from histo_assets.defs.rooms import study_assets
     from histo_assets.storage.prune import stored_artefacts
@@ -214,7 +214,7 @@ def report_path(study: Study) -> Path:
 
 
 def quiet_logs() -> None:
-    """Keep what Dagster logs and warns of out of what the command says."""
+    """Keep Dagster's log and warnings out of the command's output."""
     import logging
     import warnings
 

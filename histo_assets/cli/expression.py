@@ -132,7 +132,7 @@ def _listed(samples: str | None) -> list[str] | None:
 
 
 def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
-    """Return what makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
+    """Return a function that makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
     from histo_assets.core.cohort.reading import read_rna_samples
 
     table = read_rna_samples(str(attributes)).set_index("sample", drop=False).rename_axis(index=None)

@@ -1,4 +1,4 @@
-"""What of a study's settings decides a result, by name: what an asset records, and what its body is given.
+"""Which settings of a study decide a result, by name: those that an asset records, and that its body gets.
 
 A setting goes by its dotted name, such as `tiling.tile_px`. Marks on a field say where it is different:
 
@@ -115,7 +115,7 @@ def masked(settings: T, names: Collection[str], partition: Partition = Partition
 
 
 def file_version(path: str | Path) -> str:
-    """Return what identifies the content of a local file: a digest, size and time of a large one, or `missing`."""
+    """Return the version of a local file's content: a digest, size and time of a large one, or `missing`."""
     path = Path(path)
     if not path.is_file():
         return "missing"

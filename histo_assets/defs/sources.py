@@ -211,7 +211,7 @@ def _incoming(study: Study) -> Source:
 
 
 def _place(*paths: str) -> str:
-    """Return what identifies some places; a digest, since an address may hold a secret."""
+    """Return a digest that identifies some places; the address itself may hold a secret."""
     from histo_assets.core.files import settings_digest
 
     return settings_digest(list(paths))
@@ -239,7 +239,7 @@ def _size_and_time(path: Path) -> str:
 
 
 def _version(path: str) -> str:
-    """Return what identifies the content of a file; a remote one goes by a digest of its address."""
+    """Return the identity of a file's content; a remote one goes by a digest of its address."""
     from histo_assets.core.files import settings_digest
 
     return f"remote {settings_digest(path)}" if "://" in path else file_version(path)

@@ -209,7 +209,7 @@ class StudyAssets:
         return adopted_code_versions(self.study)
 
     def staleness(self, storage: StudyStorage, dynamic: Mapping[str, Sequence[str]] | None = None) -> Staleness:
-        """Return what answers which artefacts of the study at `storage` are fresh."""
+        """Return the staleness of the study's artefacts at `storage`."""
         return Staleness(storage, self.needs(dynamic), self.sources)
 
     def _ordered(self) -> list[Declaration]:
@@ -257,7 +257,7 @@ class StudyAssets:
         body: Callable[..., Any],
         observed: Callable[[Mapping[str, str], Mapping[str, Any], str], Mapping[str, str]] | None,
     ) -> Callable[..., dg.MaterializeResult]:
-        """Return what Dagster calls: it reuses what is fresh, else runs the body and records what it read."""
+        """Return the function for Dagster to call: it reuses what is fresh, else runs the body and records its inputs."""
         parameters = inspect.signature(body).parameters
 
         @wraps(body)

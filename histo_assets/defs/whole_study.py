@@ -47,7 +47,7 @@ class Work:
 
 @dataclass
 class Outcome:
-    """What the driver did: finished work, failures with their message, what had to wait for them, what was not had."""
+    """Result of the driver: finished work, failures with their message, what waits for them, what is incomplete."""
 
     done: list[Work] = field(default_factory=list)
     failed: list[tuple[Work, str]] = field(default_factory=list)
@@ -86,7 +86,7 @@ class StudyDriver:
 
     @cached_property
     def staleness(self) -> Staleness:
-        """What answers which artefacts of the study are fresh, at the storage of the definitions."""
+        """The staleness of the study's artefacts, at the storage of the definitions."""
         resource = self._resources["storage"]
         assert isinstance(resource, StorageResource)
         return self.assets.staleness(resource.storage)

@@ -26,7 +26,7 @@ DirtRow = tuple[str, str, int, int, int, int]
 
 
 def cohort_digest(settings: SyntheticSettings) -> str:
-    """Return what identifies the files that `settings` give."""
+    """Return a digest that identifies the files that `settings` give."""
     return settings_digest(settings, REVISION)
 
 

@@ -182,7 +182,7 @@ class StorageResource(ConfigurableResource):  # type: ignore[type-arg]
 
 
 def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = None) -> Any:
-    """Return what counts as `artefact` now, noted for `step` where one is given.
+    """Return the value that counts as `artefact` now, noted for `step` where one is given.
 
     Raises
     ------

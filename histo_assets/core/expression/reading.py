@@ -159,7 +159,7 @@ def filter_expression(
     samples: Sequence[str] | None = None,
     filter_samples: Sequence[str] | None = None,
 ) -> ExpressionReport:
-    """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
+    """Return the report that `read_expression` would give, without the matrix; the parameters are the same."""
     return _Reading(path, settings, samples, filter_samples, silent).report()[0]
 
 

@@ -124,7 +124,7 @@ def in_words(path: str, progress: Progress) -> ByteProgress:
 
 
 def release_version(release: str | None, path: str) -> str | None:
-    """Return what names the content at `path` before and after it is fetched: the release.
+    """Return the release as the version of the content at `path`, the same before and after it is fetched.
 
     None where the study names no release, or where a file lies there that was not fetched or was changed since.
     """

@@ -52,7 +52,7 @@ class FoundationNetwork(nn.Module):
         return [_Tokens(self.model)]
 
     def head(self) -> TokenPooling:
-        """Return what pools the tokens."""
+        """Return the module that pools the tokens."""
         return TokenPooling(self.backbone)
 
 

@@ -172,7 +172,7 @@ def cross_validate(
 def out_of_fold_predictions(
     X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RegressorSettings
 ) -> NDArray[np.float32]:
-    """Return what a regressor on other features `X` of the same samples predicts, out of fold: (n, g)."""
+    """Return the out-of-fold predictions of a regressor on other features `X` of the same samples: (n, g)."""
     samples = replace(samples, X=np.asarray(X))
     with regressor.learning() as learn_image:
         frames, whole = fold_frames(samples, learn_image), whole_frame(samples, learn_image)

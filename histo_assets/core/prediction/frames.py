@@ -77,7 +77,7 @@ class Frame:
     learn_image: Learn
 
     def learn(self, Y: Floats, keep: bool = False) -> BlockFit:
-        """Return what training rows of `Y` (n, g, all rows) teach about the test rows."""
+        """Return the fit of genes `Y` (n, g, all rows) on the training rows, with its prediction for the test rows."""
         effects = self.rows.effects(Y[self.train])
         targets = self.rows.residuals(Y[self.train], effects)
         residual, model = self.learn_image(self.features, targets, keep)

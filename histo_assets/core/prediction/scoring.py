@@ -50,7 +50,7 @@ class GenePredictions:
         return np.flatnonzero(self.known & ((self.samples.folds < 0) == locked))
 
     def residuals(self, rows: NDArray[np.int64], block: slice) -> tuple[Floats, Floats]:
-        """Return what is left of expression, and of the prediction, over tissue and covariates: (m, g) each."""
+        """Return the residuals of expression, and of its prediction, over tissue and covariates: (m, g) each."""
         adjusted = self.adjusted_baseline[rows, block].astype(np.float64)
         return self.measured[rows, block] - adjusted, self.predicted[rows, block] - adjusted
 

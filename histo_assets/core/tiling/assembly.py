@@ -20,7 +20,7 @@ from histo_assets.core.tiling.tile_set import TileSet
 EXAMPLES_PER_REASON = 8
 
 SlideOutcome: TypeAlias = SlideCut | LeftOut
-"""What a slide came to: its cut, or why it could not be cut."""
+"""The outcome of a slide: its cut, or why it could not be cut."""
 
 
 def tile_set_of(
@@ -30,7 +30,7 @@ def tile_set_of(
     counts: Mapping[str, int],
     job: TissueJob,
 ) -> TileSet:
-    """Return the tile set of a tissue from what each of its slides came to, those without a job included."""
+    """Return the tile set of a tissue from the outcomes of its slides, those without a job included."""
     from histo_assets.core.tiling.tables import index_types
 
     columns = index_types()

@@ -166,7 +166,7 @@ def _cut_all(
     workers: int,
     megabytes: int,
 ) -> Iterator[tuple[str, SlideOutcome]]:
-    """Yield what each slide came to; those in `apart`, whose reader may crash, are never cut in this process."""
+    """Yield the outcome of each slide; those in `apart`, whose reader may crash, are never cut in this process."""
     tasks = {slide: (jobs[slide], count, _cut_before(outcomes.get(slide))) for slide, count in wanted.items()}
     pixels = sum(count * jobs[slide].size ** 2 for slide, count in wanted.items())
     here = [slide for slide in tasks if slide not in apart] if workers <= 1 or pixels < _WORTH_A_POOL else []
@@ -191,7 +191,7 @@ def _cut_before(outcome: SlideOutcome | None) -> SlideCut | None:
 def _in_processes(
     tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int
 ) -> Iterator[tuple[str, SlideOutcome]]:
-    """Yield what was cut before the pool, if ever, broke."""
+    """Yield the outcomes of `tasks`; where the pool breaks, the rest is missing."""
     if not tasks:
         return
     context = multiprocessing.get_context("forkserver")

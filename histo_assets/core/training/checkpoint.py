@@ -114,7 +114,7 @@ class Checkpoint:
         copy.describe(self.history)
 
     def content_digest(self) -> str:
-        """Return what changes with the weights and with what they were trained from, not with the time it took."""
+        """Return a digest of the weights and of what they were trained from, not of the time it took."""
         return settings_digest(dict(self.digests), self.labels, self.input_px, self.experiment, self.training_set)
 
     def describe(self, history: pd.DataFrame) -> None:

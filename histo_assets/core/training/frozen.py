@@ -94,7 +94,7 @@ class FrozenModel:
             raise LearningError(f"{source} cannot be read ({error}); materialise selected_model again") from None
 
     def content_digest(self) -> str:
-        """Return what changes when another network serves."""
+        """Return a digest that changes when another network serves."""
         return settings_digest(self.backbone, self.weights_digest, self.seed)
 
 

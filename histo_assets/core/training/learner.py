@@ -19,7 +19,7 @@ from histo_assets.core.training.settings import ExperimentSettings, LearningSett
 
 @dataclass(frozen=True)
 class Step:
-    """What one batch came to: its loss before the step, the length of its gradient, and how many tiles were right."""
+    """The result of one batch: its loss before the step, the length of its gradient, and how many tiles were right."""
 
     loss: float
     gradient: float

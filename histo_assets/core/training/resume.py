@@ -125,7 +125,7 @@ def network_digest(network: Network) -> str:
 
 
 def describe_environment(device: torch.device, thread_count: int, precision: torch.dtype) -> dict[str, str]:
-    """Return what a result is exact for: processor, versions, threads and the frozen trunk's precision."""
+    """Return where a result is exact: processor, versions, threads and the frozen trunk's precision."""
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "processor": processor,

@@ -79,7 +79,7 @@ class ImageModel(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is kept as npz, without objects."""
+        """Return the model's arrays, which are kept as npz without objects."""
 
     def write(self, folder: Path) -> None:  # noqa: B027
         """Write what arrays do not hold; nothing that is executed when it is read. Mostly nothing."""
