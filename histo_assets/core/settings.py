@@ -60,8 +60,8 @@ class Partition:
 def one_of(*kinds: type[Settings]) -> Any:
     """Return the type of a setting that is one of several models, told apart by its key `kind`.
 
-    Each model has a `kind: Literal[...]` with a default; the first is the default. A wrong key is reported as
-    one of the model that was meant, not of another.
+    Each model has a `kind: Literal[...]` with a default; the first is the default. A wrong key is reported as one
+    of the model that the study names, not of another.
     """
     names = {kind.model_fields["kind"].default: kind for kind in kinds}
     first = next(iter(names))

@@ -257,7 +257,7 @@ class StudyAssets:
         body: Callable[..., Any],
         observed: Callable[[Mapping[str, str], Mapping[str, Any], str], Mapping[str, str]] | None,
     ) -> Callable[..., dg.MaterializeResult]:
-        """Return the function for Dagster to call: it reuses what is fresh, else runs the body and records its inputs."""
+        """Return the function that Dagster calls: it reuses what is fresh, else runs the body and records inputs."""
         parameters = inspect.signature(body).parameters
 
         @wraps(body)

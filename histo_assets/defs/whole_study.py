@@ -280,7 +280,7 @@ class StudyDriver:
         return any(reason.kind == "check" for reason in self._reasons(name, partition))
 
     def _tried(self, names: Sequence[str], key: str | None, outcome: Outcome) -> list[str]:
-        """Return those of `names` that were made before in this go and lack what could not be had."""
+        """Return those of `names` that were made earlier in this run and are incomplete."""
         done = {name for work in outcome.done if work.partition == key for name in work.assets}
         kinds = {name: {reason.kind for reason in self._reasons(name, key)} for name in names if name in done}
         return [name for name, kind in kinds.items() if kind == {"incomplete"}]

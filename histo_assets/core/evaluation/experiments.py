@@ -84,7 +84,7 @@ def compare_experiments(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
+def answers(comparison: pd.DataFrame) -> dict[str, list[str]]:
     """Return the experiments that answer each question which the study's experiments can answer.
 
     A question is answered by two experiments or more that differ in what it asks for alone; of
@@ -100,7 +100,7 @@ def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
     settings = comparison.drop_duplicates("experiment").set_index("experiment")[list(_SETTINGS)]
     place = {name: number for number, name in enumerate(settings.index)}
     shortest = sorted(settings.index, key=lambda name: (lengths[name], place[name]))
-    answers = {}
+    by_question = {}
     for question, differs in QUESTIONS.items():
         alike = [column for column in _SETTINGS if column not in differs]
         key = {name: tuple(settings.loc[name, alike]) for name in shortest}
@@ -111,8 +111,8 @@ def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
             sets.append(sorted(distinct, key=place.__getitem__))
         largest = max(sets, key=lambda names: (len(names), -place[names[0]]))
         if len(largest) > 1:
-            answers[question] = largest
-    return answers
+            by_question[question] = largest
+    return by_question
 
 
 def leak(comparison: pd.DataFrame, studied_by: str) -> tuple[float, int] | None:
@@ -126,7 +126,7 @@ def leak(comparison: pd.DataFrame, studied_by: str) -> tuple[float, int] | None:
     studied_by
         What the study splits by, `donor` or `tile`.
     """
-    names = asked(comparison).get("leak", [])
+    names = answers(comparison).get("leak", [])
     by_unit = {}
     for name in names:
         rows = comparison[comparison["experiment"] == name]

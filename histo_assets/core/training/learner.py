@@ -79,7 +79,7 @@ class Learner:
         return tiles if self._trunk is None else self._trunk(tiles)
 
     def step(self, batch: Batch, targets: Tensor, rate: float, seed: int) -> Step:
-        """Learn from one batch and return what it came to.
+        """Learn from one batch and return the result.
 
         `seed` decides dropout. Nothing is learnt where loss or gradient is not finite.
         """
