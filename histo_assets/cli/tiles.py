@@ -62,16 +62,16 @@ def tile(  # noqa: PLR0913 - an option of the command each
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
     before = _cpu_seconds()
     progress = silent if as_json else say
-    done = tile_slide(slide, key, out, tiling, opening, tissue, progress)
-    if done.tiles is not None:
-        _write_pictures(done, tiling, tissue, out)
-    answer = _answer(done, _cpu_seconds() - before)
+    result = tile_slide(slide, key, out, tiling, opening, tissue, progress)
+    if result.tiles is not None:
+        _write_pictures(result, tiling, tissue, out)
+    answer = _answer(result, _cpu_seconds() - before)
     write_json(out / "result.json", answer)
     if as_json:
         print(json.dumps(answer))
     else:
         _print(answer, out)
-    if done.quarantined:
+    if result.quarantined:
         raise typer.Exit(1)
 
 
@@ -149,7 +149,7 @@ def _settings(
     return loaded.tiling.model_copy(update=changed), opening
 
 
-def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out: Path) -> None:
+def _write_pictures(result: SingleSlide, tiling: TilingSettings, tissue: str, out: Path) -> None:
     """Write what the UI shows of a tissue's tiles into `out/pictures`."""
     from histo_assets.core.figures.slides import tile_pictures
     from histo_assets.core.figures.style import png
@@ -157,12 +157,14 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
     from histo_assets.core.tiling.pictures import contact_sheet
     from histo_assets.core.tiling.tile_set import TileReader
 
-    made = done.tiles
-    if made is None:
+    tile_set = result.tiles
+    if tile_set is None:
         return
-    sheet = contact_sheet(TileReader([made]), made.index.head(40))
+    sheet = contact_sheet(TileReader([tile_set]), tile_set.index.head(40))
     threshold = tiling.quality.for_tissue(tissue).threshold(JPEG_SIZE.setting)
-    pictures = tile_pictures(made.decisions, made.funnel, made.previews, made.rejected_examples(), sheet, threshold)
+    pictures = tile_pictures(
+        tile_set.decisions, tile_set.funnel, tile_set.previews, tile_set.rejected_examples(), sheet, threshold
+    )
     for name, image in pictures.items():
         content = image if isinstance(image, bytes) else png(image)
         suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
@@ -170,17 +172,17 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
             temporary.write_bytes(content)
 
 
-def _answer(done: SingleSlide, cpu: float) -> dict[str, Any]:
-    made = done.tiles
+def _answer(result: SingleSlide, cpu: float) -> dict[str, Any]:
+    tile_set = result.tiles
     return {
-        "slide": done.record.path,
-        "candidates": done.candidates,
-        "kept": 0 if made is None else len(made.index),
-        "rejected": done.rejected,
-        "lost_storage_tiles": 0 if made is None else sum(made.lost_storage_tiles.values()),
-        "mpp": None if math.isnan(done.record.mpp) else done.record.mpp,
-        "integrity": done.record.integrity,
-        "quarantined": done.quarantined,
+        "slide": result.record.path,
+        "candidates": result.candidates,
+        "kept": 0 if tile_set is None else len(tile_set.index),
+        "rejected": result.rejected,
+        "lost_storage_tiles": 0 if tile_set is None else sum(tile_set.lost_storage_tiles.values()),
+        "mpp": None if math.isnan(result.record.mpp) else result.record.mpp,
+        "integrity": result.record.integrity,
+        "quarantined": result.quarantined,
         "cpu_seconds": round(cpu, 3),
     }
 

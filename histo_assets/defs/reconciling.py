@@ -46,7 +46,7 @@ def reconcile(
     With `dry_run` it is told nothing; the artefacts are returned all the same.
     """
     stored = _stored(assets, storage)
-    done = Reconciliation()
+    reconciliation = Reconciliation()
     _add_new_slides(assets, instance, stored, dry_run)
     staleness = assets.staleness(storage, new_slides(stored))
     for artefact in staleness.needs:
@@ -54,14 +54,14 @@ def reconcile(
         known = _known_version(instance, assets, artefact)
         if pointer is None:
             if known is not None:
-                done.lost.append(artefact)
+                reconciliation.lost.append(artefact)
         elif pointer.version != known:
-            done.unknown.append(artefact)
+            reconciliation.unknown.append(artefact)
             if not dry_run:
                 _tell(instance, assets, staleness, artefact, pointer)
     if not dry_run:
         _tell_of_looks(instance, assets, staleness)
-    return done
+    return reconciliation
 
 
 def new_slides(stored: Iterable[Artefact]) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from histo_assets.defs.metadata import as_stored, declared_metadata, within_budg
 from histo_assets.defs.partitions import StudyPartitions
 from histo_assets.defs.reuse import is_forced, reused
 from histo_assets.defs.sources import study_sources
-from histo_assets.storage.io_managers import Made, StorageResource
+from histo_assets.storage.io_managers import AssetOutput, StorageResource
 from histo_assets.storage.layout import Artefact, Record, StudyStorage, Verdict
 from histo_assets.storage.staleness import Need, Staleness
 from histo_assets.studies.study import Study
@@ -271,14 +271,14 @@ class StudyAssets:
             passed = {"context": context, "storage": storage, **inputs}
             arguments = {name: value for name, value in passed.items() if name in parameters or name in inputs}
             view = masked(self.study, declaration.reads, self.partition(declaration, key), declaration.name)
-            made = body(view, **arguments)
+            output = body(view, **arguments)
             parts = {
                 source: dict(observed(look, inputs, str(key)))
                 if observed
                 else _parts(look, declaration.sources[source])
                 for source, look in looks.items()
             }
-            return _with_record(made, need, parts, declaration)
+            return _with_record(output, need, parts, declaration)
 
         run.__signature__ = inspect.Signature(_parameters(parameters))  # type: ignore[attr-defined]
         run.__annotations__ = {
@@ -322,25 +322,25 @@ def _parts(look: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_record(
-    made: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], declaration: Declaration
+    output: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], declaration: Declaration
 ) -> dg.MaterializeResult:
     """Return a body's result with what its pointer records."""
-    value: Made = made.value
+    value: AssetOutput = output.value
     record = value.record.model_copy(
         update={
             "settings": dict(need.settings),
             "revision": need.revision,
             "sources": {source: dict(parts) for source, parts in sources.items()},
             "checks": {
-                str(check.check_name): _verdict(check, declaration.blocking) for check in made.check_results or ()
+                str(check.check_name): _verdict(check, declaration.blocking) for check in output.check_results or ()
             },
             "table": declaration.table,
         }
     )
-    metadata = dict(made.metadata or {})
+    metadata = dict(output.metadata or {})
     if declaration.table:
         metadata |= within_budget(declared_metadata(value.value, declaration.table))
-    return made._replace(value=replace(value, record=record, shown=as_stored(metadata)), metadata=metadata)
+    return output._replace(value=replace(value, record=record, shown=as_stored(metadata)), metadata=metadata)
 
 
 def _verdict(check: dg.AssetCheckResult, blocking: frozenset[str]) -> Verdict:
@@ -366,7 +366,7 @@ def result(
 
     version = content_digest(value)
     return dg.MaterializeResult(
-        value=Made(value, version, Record(incomplete=dict(incomplete or {}))),
+        value=AssetOutput(value, version, Record(incomplete=dict(incomplete or {}))),
         metadata=within_budget(metadata),
         check_results=list(checks),
         data_version=dg.DataVersion(version),

@@ -151,9 +151,9 @@ def network_outputs(
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
     log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
     say = EveryFewSeconds(progress)
-    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, inference.workers)
+    batches = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, inference.workers)
     with threads(inference.threads):
-        for positions, batch in zip(plan, made, strict=True):
+        for positions, batch in zip(plan, batches, strict=True):
             with torch.inference_mode():
                 embedding = head.embed(stages(as_tensor(batch, device)).float())
                 logits = head.classify(embedding)

@@ -127,8 +127,8 @@ def _transformers(backbone: Backbone) -> nn.Module:
     import transformers
 
     build = getattr(transformers, backbone.architecture)
-    made: nn.Module = build(build.config_class(**backbone.options), **_pooler(backbone))
-    return made
+    model: nn.Module = build(build.config_class(**backbone.options), **_pooler(backbone))
+    return model
 
 
 def _transformers_from(backbone: Backbone, folder: Path) -> nn.Module:

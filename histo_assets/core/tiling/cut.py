@@ -143,7 +143,7 @@ def _cut_on(job: SlideJob, slide: Slide, wanted: int, cut: SlideCut, writer: Sha
         for decision, jpeg in _decisions(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples):
             decisions.append(_stored(job.slide, decision, jpeg, writer))
             good += not decision.reason
-    done = replace(
+    finished = replace(
         cut,
         decisions=tuple(decisions),
         examples=examples,
@@ -151,7 +151,7 @@ def _cut_on(job: SlideJob, slide: Slide, wanted: int, cut: SlideCut, writer: Sha
         lost_storage_tiles=cut.lost_storage_tiles + slide.lost_storage_tiles,
         blank_storage_tiles=cut.blank_storage_tiles + slide.blank_storage_tiles,
     )
-    return _with_quarantine(job, done)
+    return _with_quarantine(job, finished)
 
 
 def _with_quarantine(job: SlideJob, cut: SlideCut) -> SlideCut:
