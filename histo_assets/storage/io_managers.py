@@ -45,7 +45,7 @@ class AssetOutput:
 
 
 @dataclass(frozen=True)
-class Reused:
+class StoredOutput:
     """Stands for a value that is stored already, as its pointer says."""
 
     pointer: Pointer
@@ -61,7 +61,7 @@ class ArtefactIOManager(ConfigurableIOManager):
         """Store one output, whole or not at all, with what its step loaded."""
         storage = StudyStorage(self.root)
         artefact = Artefact(context.asset_key.path[-1], _output_partition(context))
-        pointer = obj.pointer if isinstance(obj, Reused) else self._publish(context, storage, artefact, obj)
+        pointer = obj.pointer if isinstance(obj, StoredOutput) else self._publish(context, storage, artefact, obj)
         context.add_output_metadata(
             {
                 "dagster/uri": storage.location(artefact, pointer),

@@ -95,16 +95,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    study = load_study(asked.study)
+    options = parser.parse_args()
+    study = load_study(options.study)
     storage = StorageResource(root=str(Path(storage_root()) / study.name))
     rows = []
-    for figure in figures(study, storage, asked.seeds, asked.epochs):
+    for figure in figures(study, storage, options.seeds, options.epochs):
         rows.append(figure)
-        if not asked.json:
+        if not options.json:
             target = "" if figure["above"] is None else f"> {figure['above']:.3f}"
             print(line(figure["name"], figure["value"], "", target, figure["met"]), flush=True)
-    if asked.json:
+    if options.json:
         print(json.dumps(rows, indent=1))
 
 

@@ -98,17 +98,17 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--tiles", type=int, default=384, help="tiles of the cohort, two thirds of them embedded")
     arguments.add_argument("--repeats", type=int, default=3, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({side.__name__: side for side in SIDES}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
         rows = []
-        for figure in figures(Path(scratch), asked.tiles, asked.repeats):
+        for figure in figures(Path(scratch), options.tiles, options.repeats):
             rows.append(figure)
-            if not asked.json:
+            if not options.json:
                 print(line(figure["name"], figure["value"], figure["unit"]), flush=True)
-        if asked.json:
+        if options.json:
             print(json.dumps(rows, indent=1))
 
 

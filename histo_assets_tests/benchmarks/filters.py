@@ -171,11 +171,11 @@ def calibrated(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how the JPEG-size filter does with thresholds that `calibrate` proposes from these very tiles."""
     from histo_assets.core.tiling.calibration import proposed_thresholds
 
-    judged = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
-    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(judged)}
-    rejected = (judged["jpeg_bytes"] < judged["tissue"].map(proposed)).to_numpy()
-    spoiled = np.logical_or.reduce([judged[kind] >= SPOILED[kind] for kind in SPOILED])
-    free = np.logical_and.reduce([judged[kind] <= FREE[kind] for kind in SPOILED])
+    candidates = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
+    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(candidates)}
+    rejected = (candidates["jpeg_bytes"] < candidates["tissue"].map(proposed)).to_numpy()
+    spoiled = np.logical_or.reduce([candidates[kind] >= SPOILED[kind] for kind in SPOILED])
+    free = np.logical_and.reduce([candidates[kind] <= FREE[kind] for kind in SPOILED])
     scored = int((rejected & (spoiled | free)).sum())
     yield _share("calibrated jpeg_size: precision", int((rejected & spoiled).sum()), scored, 0.9)
     yield _share("calibrated jpeg_size: clean tissue kept", int((~rejected & free).sum()), int(free.sum()), 0.95)
@@ -191,13 +191,13 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[23, 24])
     arguments.add_argument("--folder", type=Path, help="where the painted slides are kept for another run")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     with TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        tiles = pd.concat([tile_table(seed, folder) for seed in asked.seeds], ignore_index=True)
+        tiles = pd.concat([tile_table(seed, folder) for seed in options.seeds], ignore_index=True)
     rows = [*figures(tiles), *calibrated(tiles)]
-    if asked.json:
+    if options.json:
         print(json.dumps(rows, indent=1))
         return
     for figure in rows:

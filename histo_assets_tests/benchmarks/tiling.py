@@ -198,20 +198,20 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where the slides are written, and kept for another run")
     arguments.add_argument("--slides", type=int, default=200, help="distinct slides for the flatness figures")
     arguments.add_argument("--repeats", type=int, default=2, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({f.__name__: f for f in (openslide_loop, ours, many, imported)}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({f.__name__: f for f in (openslide_loop, ours, many, imported)}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
-        for figure in figures(folder, asked.slides, asked.repeats):
+        for figure in figures(folder, options.slides, options.repeats):
             rows.append(figure)
             target = "" if figure["at_most"] is None else f"<= {figure['at_most']:g}"
-            if not asked.json:
+            if not options.json:
                 print(line(figure["name"], figure["value"], figure["unit"], target, figure["met"]), flush=True)
-        if asked.json:
+        if options.json:
             print(json.dumps(rows, indent=1))
 
 

@@ -281,19 +281,19 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where the shards are written, and kept for another run")
     arguments.add_argument("--tiles", type=int, default=384, help="tiles of the cohort, two thirds to train on")
     arguments.add_argument("--repeats", type=int, default=3, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({side.__name__: side for side in SIDES}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
         rows = []
-        for figure in figures(asked.folder or Path(scratch), asked.tiles, asked.repeats):
+        for figure in figures(options.folder or Path(scratch), options.tiles, options.repeats):
             rows.append(figure)
-            if not asked.json:
+            if not options.json:
                 print(
                     line(figure["name"], figure["value"], figure["unit"], target_of(figure), figure["met"]), flush=True
                 )
-        if asked.json:
+        if options.json:
             print(json.dumps(rows, indent=1))
 
 

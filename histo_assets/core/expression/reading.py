@@ -259,8 +259,8 @@ class _Reading:
     def _notes_on_samples(self) -> list[str]:
         notes = []
         if self.missing:
-            asked = len(self.taken) + len(self.missing)
-            notes.append(f"{len(self.missing)} of {asked} samples are not in the file, such as {self.missing[0]}")
+            count = len(self.taken) + len(self.missing)
+            notes.append(f"{len(self.missing)} of {count} samples are not in the file, such as {self.missing[0]}")
         if self.unfitted:
             such = self.unfitted[0]
             notes.append(f"{len(self.unfitted)} samples to fit the gene filter on are not in the file, such as {such}")

@@ -202,10 +202,10 @@ def refuse_other_gencode(release: str | None, gene_ids: Sequence[str], path: str
     )
 
 
-def refuse_missing_samples(release: str | None, missing: Sequence[str], asked: int, path: str) -> None:
+def refuse_missing_samples(release: str | None, missing: Sequence[str], total: int, path: str) -> None:
     """Raise an ExpressionError if a file lacks samples of the study although both should be of one release."""
     if release is not None and missing:
         raise ExpressionError(
-            f"{path} lacks {len(missing)} of {asked} samples, such as {missing[0]}, although the study says "
+            f"{path} lacks {len(missing)} of {total} samples, such as {missing[0]}, although the study says "
             f"{release}: the cohort's tables are of another release; take them from {release}"
         )

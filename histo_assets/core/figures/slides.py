@@ -132,9 +132,9 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
     dress(left, "Grid cells", "cells", grid="x")
     legend(left, loc="upper left", bbox_to_anchor=(0, -0.02 - 0.45 / figure.get_figheight()), ncols=2)
     reasons = [c for c in counts.columns if c not in {"slide", "candidates", "no_tissue", "good", "kept"}]
-    judged = {"kept": counts["kept"], "good": (counts["good"] - counts["kept"]).clip(lower=0)}
-    judged |= {reason: counts[reason] for reason in reasons if counts[reason].any()}
-    named = {REASONS.get(key, key.replace("_", " ")): part.to_numpy(dtype=float) for key, part in judged.items()}
+    tallies = {"kept": counts["kept"], "good": (counts["good"] - counts["kept"]).clip(lower=0)}
+    tallies |= {reason: counts[reason] for reason in reasons if counts[reason].any()}
+    named = {REASONS.get(key, key.replace("_", " ")): part.to_numpy(dtype=float) for key, part in tallies.items()}
     paints = (colour for colour in ("#c1121f", "#e69f00", "#7b3294", "#56b4e9", "#8c510a", "#4d4d4d", *SERIES))
     colours = {"kept": "#2a7f62", "good, not needed": "#a5d3c1"}
     colours |= {name: next(paints) for name in named if name not in colours}

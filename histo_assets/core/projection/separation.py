@@ -43,14 +43,14 @@ def knn_label_accuracy(
     """
     from scipy.spatial.distance import cdist
 
-    reference, asked = np.flatnonzero(fit), np.flatnonzero(held_out)
+    reference, queries = np.flatnonzero(fit), np.flatnonzero(held_out)
     owners = np.arange(len(pcs)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
     names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    if not len(reference) or not len(asked):
+    if not len(reference) or not len(queries):
         return float("nan")
     right = 0
-    for start in range(0, len(asked), 1024):
-        rows = asked[start : start + 1024]
+    for start in range(0, len(queries), 1024):
+        rows = queries[start : start + 1024]
         distances = cdist(pcs[rows], pcs[reference])
         distances[owners[rows][:, None] == owners[reference][None, :]] = np.inf
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbors]
@@ -60,7 +60,7 @@ def knn_label_accuracy(
             weight = counted[:, rank] * (1 + (neighbors - rank) * 1e-6)
             np.add.at(votes, (np.arange(len(rows)), codes[reference[nearest[:, rank]]]), weight)
         right += int(((votes.argmax(axis=1) == codes[rows]) & counted[:, 0]).sum())
-    return right / len(asked)
+    return right / len(queries)
 
 
 def embedding_figures(
