@@ -63,7 +63,7 @@ class SlideCut:
 
     @property
     def good(self) -> list[Decision]:
-        """Those on the candidates that passed, in the order in which they were tried; none of a quarantined slide."""
+        """The candidates that passed, in the order in which they were tried; none of a quarantined slide."""
         return [] if self.quarantined else [decision for decision in self.decisions if not decision.reason]
 
     @property
