@@ -42,10 +42,10 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         assets = StudyAssets(study)
-        made = build_rooms(assets)
+        asset_definitions = build_rooms(assets)
         jobs, schedules, sensors = automation.build(assets, storage, build_definitions)
         return dg.Definitions(
-            assets=made,
+            assets=asset_definitions,
             jobs=jobs,
             schedules=schedules,
             sensors=sensors,

@@ -158,12 +158,12 @@ def prune(
     loaded = open_study(study)
     storage, grace = storage_of(loaded), timedelta(days=days)
     used, unsure = shards_in_use(loaded)
-    found = prune_storage(storage, grace, known_partitions(loaded), dry_run=not yes, orphans=orphans)
-    found += prune_shards(storage, "tiles", used, grace, dry_run=not yes, unsure=unsure, orphans=orphans)
-    removed = [item for item in found if orphans or not item.orphan]
+    candidates = prune_storage(storage, grace, known_partitions(loaded), dry_run=not yes, orphans=orphans)
+    candidates += prune_shards(storage, "tiles", used, grace, dry_run=not yes, unsure=unsure, orphans=orphans)
+    removed = [item for item in candidates if orphans or not item.orphan]
     for item in removed:
         say(f"{'removed' if yes else 'would remove'} {item.path}: {item.reason}")
-    if kept := [item for item in found if item not in removed]:
+    if kept := [item for item in candidates if item not in removed]:
         say("\nOrphans, kept because a lost pointer may have meant them:")
         for item in kept:
             say(f"{item.path}: {item.reason}")

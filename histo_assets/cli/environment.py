@@ -91,10 +91,10 @@ def write_missing_cohort(study: Study, quiet: bool = False) -> None:
     folder = Path(study.resolve(study.cohort.manifest)).parent
     if is_written(study.synthetic, folder):
         return
-    tell = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
+    progress = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
     if not quiet:
         console.print(f"Writing the cohort of study [bold]{study.name}[/] to {folder}")
-    write_cohort(study.synthetic, folder, tell)
+    write_cohort(study.synthetic, folder, progress)
 
 
 def driver_of(study: Study, instance: dg.DagsterInstance) -> StudyDriver:
@@ -126,7 +126,7 @@ def storage_of(study: Study) -> StudyStorage:
 
 
 def staleness_of(study: Study) -> Staleness:
-    """Return what answers which artefacts of a study, new slides included, are fresh."""
+    """Return the staleness of a study's artefacts, new slides included."""
     from histo_assets.defs.reconciling import new_slides
     from histo_assets.defs.rooms import study_assets
     from histo_assets.storage.prune import stored_artefacts
@@ -214,7 +214,7 @@ def report_path(study: Study) -> Path:
 
 
 def quiet_logs() -> None:
-    """Keep what Dagster logs and warns of out of what the command says."""
+    """Keep Dagster's log and warnings out of the command's output."""
     import logging
     import warnings
 
@@ -225,7 +225,7 @@ def quiet_logs() -> None:
 
 @contextmanager
 def live_progress() -> Iterator[None]:
-    """Show, in one line that changes, what the running step says of itself; nothing where nobody looks."""
+    """Show the progress of the running step in one line that changes; nothing where nobody looks."""
     from rich.markup import escape
 
     from histo_assets.defs.progress import listening

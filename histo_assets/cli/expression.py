@@ -19,6 +19,7 @@ from rich.markup import escape
 from histo_assets.cli.environment import console, say, stop
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, SamplesIn, Units
+from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,13 +93,13 @@ def _settings(
     file: str, units: str, names: str, min_max: float, min_sd: float, samples_in: str, gene_lengths: Path | None
 ) -> ExpressionSettings:
     """Return the options as settings; one that is not allowed ends the command."""
-    for option, given, allowed in (
+    for option, value, allowed in (
         ("--units", units, get_args(Units)),
         ("--names", names, tuple(RULES)),
         ("--samples-in", samples_in, get_args(SamplesIn)),
     ):
-        if given not in allowed:
-            stop(f"{option} {given} is not known; allowed are {', '.join(allowed)}")
+        if value not in allowed:
+            stop(f"{option} {value} is not known; allowed are {', '.join(allowed)}")
     if gene_lengths is not None and units != "counts":
         stop(f"--gene-lengths makes TPM of counts, and --units says {units}; drop one of the two")
     if not min_sd >= 0:
@@ -120,18 +121,18 @@ def _listed(samples: str | None) -> list[str] | None:
         return None
     path = Path(samples)
     if path.is_file():
-        found = path.read_text().split()
+        names = path.read_text().split()
     elif "/" in samples or path.suffix in (".txt", ".tsv", ".csv", ".list"):
         stop(f"{samples} does not exist; --samples takes a file with one sample a line, or names with commas")
     else:
-        found = [name.strip() for name in samples.split(",") if name.strip()]
-    if not found:
+        names = [name.strip() for name in samples.split(",") if name.strip()]
+    if not names:
         stop(f"--samples {samples} names no sample")
-    return found
+    return names
 
 
 def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
-    """Return what makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
+    """Return a function that makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
     from histo_assets.core.cohort.reading import read_rna_samples
 
     table = read_rna_samples(str(attributes)).set_index("sample", drop=False).rename_axis(index=None)
@@ -146,11 +147,11 @@ def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress() -> Iterator[Progress]:
     """Show the last line in place, where somebody looks; standard output is left to the result."""
     terminal = Console(stderr=True, highlight=False)
     if not terminal.is_terminal:
-        yield lambda line: None
+        yield silent
         return
     with terminal.status("starting") as status:
         yield lambda line: status.update(escape(line))

@@ -57,12 +57,12 @@ def reconcile(
     loaded = open_study(study)
     quiet_logs()
     with dagster_instance() as instance:
-        done = reconciled(study_assets(loaded), storage_of(loaded), instance, dry_run)
-    for artefact in done.told:
+        changes = reconciled(study_assets(loaded), storage_of(loaded), instance, dry_run)
+    for artefact in changes.unknown:
         say(f"{'would tell' if dry_run else 'told'} Dagster of {artefact}")
-    for artefact in done.lost:
+    for artefact in changes.lost:
         say(f"Dagster knows {artefact}, which the storage lacks; `histo-assets materialize` makes it")
-    say(f"{len(done.told)} artefacts that Dagster did not know, {len(done.lost)} that the storage lacks")
+    say(f"{len(changes.unknown)} artefacts that Dagster did not know, {len(changes.lost)} that the storage lacks")
 
 
 def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def read_header(table: BinaryIO, usual: Separator | None = None) -> Header:
         promises nothing.
     """
     line = table.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    told = usual is not None and (usual in line or line.startswith("# "))
-    separator = usual if usual is not None and told else _separator(line, usual or ",")
+    is_usual = usual is not None and (usual in line or line.startswith("# "))
+    separator = usual if usual is not None and is_usual else _separator(line, usual or ",")
     return Header(line, separator, next(csv.reader([line], delimiter=separator)))
 
 

@@ -61,7 +61,7 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.cohort.splits import leaking_donors
         from histo_assets.core.figures import learning as figures
-        from histo_assets.core.tiling.shards import TileReader, left_out_slides
+        from histo_assets.core.tiling.tile_set import TileReader, left_out_slides
         from histo_assets.core.training.datasets import build_training_set, standard_batch, unjudged_tissues
         from histo_assets.core.training.guard import refuse_unfit_tiles
 
@@ -151,7 +151,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         import numpy as np
 
         from histo_assets.core.figures.learning import training_history
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tile_set import TileReader
         from histo_assets.core.training.datasets import TrainingTiles
         from histo_assets.core.training.loop import train
 

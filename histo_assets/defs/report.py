@@ -86,7 +86,7 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
     from histo_assets.core.figures.study_page import StudyTables
     from histo_assets.core.tiling.pictures import contact_sheet
-    from histo_assets.core.tiling.shards import TileReader, with_reasons
+    from histo_assets.core.tiling.tile_set import TileReader, with_reasons
 
     tiles, model = loaded["tiles"], loaded["selected_model"]
     if study.learning.frozen is None:
@@ -124,15 +124,15 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
 
 def _training_tables(study: Study, loaded: dict[str, Any]) -> TrainingTables:
-    """Return what the page says of training, where something was trained."""
-    from histo_assets.core.evaluation.experiments import asked
-    from histo_assets.core.evaluation.report import confusion_of, headline, validation_confusions
+    """Return the training part of the page, where something was trained."""
+    from histo_assets.core.evaluation.experiments import answers
+    from histo_assets.core.evaluation.model_evaluation import confusion_of, headline, validation_confusions
     from histo_assets.core.figures.study_page import TrainingTables
 
     evaluation, experiments = loaded["model_evaluation"], loaded["experiment_comparison"]
     return TrainingTables(
         experiments=experiments,
-        questions=asked(experiments),
+        questions=answers(experiments),
         confusions_by_experiment=validation_confusions(loaded["trained_model"].values(), study.selection.tissues),
         studied=study.learning.studied,
         evaluation=evaluation,

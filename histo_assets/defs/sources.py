@@ -113,8 +113,8 @@ def _slides(study: Study) -> Source:
     def look() -> Parts:
         from histo_assets.core.download.fetched import user_files
 
-        found = {path.relative_to(folder).as_posix(): _size_and_time(path) for path in user_files(folder)}
-        return {**found, **_listing(study)}
+        files = {path.relative_to(folder).as_posix(): _size_and_time(path) for path in user_files(folder)}
+        return {**files, **_listing(study)}
 
     def concerning(look: Parts, recorded: Parts) -> Parts:
         slides = [name for name in recorded if name not in (SIBLINGS, LISTING)]
@@ -130,11 +130,11 @@ def _slides(study: Study) -> Source:
         if study.slides.source.kind != "folder" and (inspected["path"] == "").any():
             return None  # a slide that could not be fetched was quarantined for good then
         now = look()
-        found = concerning(now, dict.fromkeys(selected["slide"], "") | {SIBLINGS: _siblings(selected)})
+        versions = concerning(now, dict.fromkeys(selected["slide"], "") | {SIBLINGS: _siblings(selected)})
         files = [
-            folder / version.rsplit(" ", 1)[0] for name, version in found.items() if name in set(selected["slide"])
+            folder / version.rsplit(" ", 1)[0] for name, version in versions.items() if name in set(selected["slide"])
         ]
-        return found if _older(files, written_at) else None
+        return versions if _older(files, written_at) else None
 
     return Source(look, _place(str(folder)), concerning, seen_before)
 
@@ -183,8 +183,8 @@ def _expression(study: Study) -> Source:
 
     def look() -> Parts:
         released = release_version(study.expression.release, path)
-        found = {"expression file": released or _version(path)}
-        return found | ({"gene lengths": _version(study.resolve(lengths))} if lengths else {})
+        parts = {"expression file": released or _version(path)}
+        return parts | ({"gene lengths": _version(study.resolve(lengths))} if lengths else {})
 
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         released = release_version(study.expression.release, path)
@@ -211,7 +211,7 @@ def _incoming(study: Study) -> Source:
 
 
 def _place(*paths: str) -> str:
-    """Return what identifies some places; a digest, since an address may hold a secret."""
+    """Return a digest that identifies some places; the address itself may hold a secret."""
     from histo_assets.core.files import settings_digest
 
     return settings_digest(list(paths))
@@ -239,7 +239,7 @@ def _size_and_time(path: Path) -> str:
 
 
 def _version(path: str) -> str:
-    """Return what identifies the content of a file; a remote one goes by a digest of its address."""
+    """Return the identity of a file's content; a remote one goes by a digest of its address."""
     from histo_assets.core.files import settings_digest
 
     return f"remote {settings_digest(path)}" if "://" in path else file_version(path)

@@ -42,8 +42,8 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.slides.inspection import with_resolutions
         from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.pictures import contact_sheet
-        from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tables import TileIndex
+        from histo_assets.core.tiling.tile_set import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
 
         tissue = context.partition_key
@@ -68,7 +68,7 @@ def build(assets: StudyAssets) -> list[Any]:
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
         pictures = tile_pictures(
-            tile_set.looked,
+            tile_set.decisions,
             funnel,
             tile_set.previews,
             tile_set.rejected_examples(),

@@ -122,10 +122,10 @@ def _one_kill(trial: Trial, kind: str, durations: Durations) -> tuple[int, bool]
     group, at_the_draft = chance.random() < 0.7, chance.random() < 0.25
     words = ("materialize", "--study", STUDY, *artefact.words, *force)
     lost: list[str] = []
-    told = []
+    kills = []
     for moment in moments:
         command = place.start(*words)
-        told.append(
+        kills.append(
             _kill_at_draft(place, command, artefact, group) if at_the_draft else _kill_at(command, moment, group)
         )
         lost += last_good_state(place)
@@ -133,8 +133,8 @@ def _one_kill(trial: Trial, kind: str, durations: Durations) -> tuple[int, bool]
     durations.seen(artefact, again.seconds)
     lost += artefact_after_the_next_run(place, artefact, again)
     whom = "all" if group else "the first process"
-    sound = trial.tried(f"{artefact} ({how}), {whom} killed {' and '.join(told)}", lost)
-    return sum("late" not in when for when in told), sound
+    sound = trial.tried(f"{artefact} ({how}), {whom} killed {' and '.join(kills)}", lost)
+    return sum("late" not in when for when in kills), sound
 
 
 def _kill_at(command: Command, moment: float, group: bool) -> str:

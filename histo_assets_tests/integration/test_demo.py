@@ -9,8 +9,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from histo_assets.core.evaluation.report import headline
-from histo_assets.core.tiling.shards import with_reasons
+from histo_assets.core.evaluation.model_evaluation import headline
+from histo_assets.core.tiling.tile_set import with_reasons
 from histo_assets.demo.score import score_dirt, score_filter, score_genes, score_quarantine
 from histo_assets_tests.conftest import FinishedStudy
 

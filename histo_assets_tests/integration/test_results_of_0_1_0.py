@@ -54,8 +54,8 @@ def driver(folder: Path, study: Study, tmp_path: Path) -> Iterator[StudyDriver]:
 
 
 def versions(results: Path) -> dict[str, str]:
-    found = sorted(results.glob("*/*/*/current.json"))
-    return {str(path.parent.relative_to(results)): json.loads(path.read_text())["version"] for path in found}
+    pointers = sorted(results.glob("*/*/*/current.json"))
+    return {str(path.parent.relative_to(results)): json.loads(path.read_text())["version"] for path in pointers}
 
 
 def test_nothing_is_made_again(driver: StudyDriver, tmp_path: Path) -> None:

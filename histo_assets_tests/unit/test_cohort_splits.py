@@ -50,8 +50,8 @@ def test_no_donor_stands_on_two_sides_and_the_order_of_rows_does_not_matter(tiss
 @given(st.lists(st.sets(st.integers(0, 39), min_size=4, max_size=30), min_size=1, max_size=8), st.integers(0, 5))
 def test_every_tissue_with_enough_donors_has_one_on_each_side(tissues, seed):
     selected = cohort(range(40), *tissues)
-    found = sides(selected, split_donors(selected, SplitSettings(seed=seed)))
-    assert all("test" in sides and len(sides) > 1 for sides in found.values())
+    sides_of_donors = sides(selected, split_donors(selected, SplitSettings(seed=seed)))
+    assert all("test" in sides and len(sides) > 1 for sides in sides_of_donors.values())
 
 
 def test_a_tissue_of_four_donors_stands_on_all_three_sides():
@@ -68,7 +68,7 @@ def test_a_share_that_is_too_small_for_separate_donors_is_exceeded_to_reach_ever
     selected = cohort(*[range(6 * t, 6 * t + 6) for t in range(8)])
     split = split_donors(selected, SplitSettings(test_share=0.05))
     assert (split["side"] == "test").sum() == 8
-    assert all(found == {"train", "validation", "test"} for found in sides(selected, split).values())
+    assert all(each == {"train", "validation", "test"} for each in sides(selected, split).values())
 
 
 def test_the_locked_share_is_kept_where_it_can_be():

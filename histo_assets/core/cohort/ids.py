@@ -98,8 +98,8 @@ def match_slide_files(slides: Sequence[str], files: Sequence[str], known: Collec
         Two files stand for one slide, or one file could stand for two slides of the cohort.
     """
     named, cohort = files_by_name(files), {*slides, *known}
-    found = {slide: file_of_slide(slide, named, cohort) for slide in slides}
-    return {slide: file for slide, file in found.items() if file is not None}
+    matches = {slide: file_of_slide(slide, named, cohort) for slide in slides}
+    return {slide: file for slide, file in matches.items() if file is not None}
 
 
 def files_by_name(files: Sequence[str]) -> dict[str, list[str]]:

@@ -200,8 +200,8 @@ def _by_sample(frame: pl.DataFrame, key: str, path: str) -> MatrixSource:
 
 def _by_gene(frame: pl.DataFrame, path: str) -> MatrixSource:
     gene = frame.columns[_place(frame.columns, GENE_NAMES) or 0]
-    found = _place(frame.columns, SYMBOL_NAMES)
-    symbol = None if found is None or frame.columns[found] == gene else frame.columns[found]
+    place = _place(frame.columns, SYMBOL_NAMES)
+    symbol = None if place is None or frame.columns[place] == gene else frame.columns[place]
     genes = frame[gene].cast(pl.String).fill_null("").to_list()
     symbols = [""] * len(genes) if symbol is None else frame[symbol].cast(pl.String).fill_null("").to_list()
     samples = [column for column in frame.columns if column not in (gene, symbol)]
@@ -222,12 +222,12 @@ def _numbers(frame: pl.DataFrame, rows: list[str], column_is: str, path: str) ->
 
 
 def format_by_name(path: str) -> str:
-    """Return the format that a file's name tells: gct, csv, tsv, parquet or h5ad.
+    """Return the format by a file's name: gct, csv, tsv, parquet or h5ad.
 
     Raises
     ------
     ExpressionError
-        The name tells none.
+        It is none of them by its name.
     """
     suffix = Path(path.removesuffix(".gz")).suffix.lower().lstrip(".")
     known = {

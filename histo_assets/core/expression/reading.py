@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ExpressionReport:
-    """What was found in an expression file.
+    """The content of an expression file.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ def filter_expression(
     samples: Sequence[str] | None = None,
     filter_samples: Sequence[str] | None = None,
 ) -> ExpressionReport:
-    """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
+    """Return the report that `read_expression` would give, without the matrix; the parameters are the same."""
     return _Reading(path, settings, samples, filter_samples, silent).report()[0]
 
 
@@ -194,10 +194,12 @@ class _Reading:
         self.path, self.settings, self.units = path, settings, settings.units
         self.progress = progress
         self.source = open_expression(path, settings, progress)
-        self.taken, self.missing = _found(self.source, samples)
+        self.taken, self.missing = _present_and_missing(self.source, samples)
         refuse_missing_samples(settings.release, self.missing, len(self.taken) + len(self.missing), path)
-        self.fitted, self.unfitted = _found(self.source, self.taken if filter_samples is None else filter_samples)
-        # Those of the filter come first: lying side by side they are looked at without a copy.
+        self.fitted, self.unfitted = _present_and_missing(
+            self.source, self.taken if filter_samples is None else filter_samples
+        )
+        # Those of the filter come first: lying side by side they are read without a copy.
         self.read = list(dict.fromkeys([*self.fitted, *self.taken]))
         self.lengths: GeneLengths | None = None
         if settings.gene_lengths:
@@ -257,8 +259,8 @@ class _Reading:
     def _notes_on_samples(self) -> list[str]:
         notes = []
         if self.missing:
-            asked = len(self.taken) + len(self.missing)
-            notes.append(f"{len(self.missing)} of {asked} samples are not in the file, such as {self.missing[0]}")
+            count = len(self.taken) + len(self.missing)
+            notes.append(f"{len(self.missing)} of {count} samples are not in the file, such as {self.missing[0]}")
         if self.unfitted:
             such = self.unfitted[0]
             notes.append(f"{len(self.unfitted)} samples to fit the gene filter on are not in the file, such as {such}")
@@ -268,20 +270,20 @@ class _Reading:
         return notes
 
 
-def _found(source: ExpressionSource, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def _present_and_missing(source: ExpressionSource, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Return which of the names are samples of the file, and which are not."""
     if names is None:
         return source.samples, []
     there = set(source.samples)
     wanted = list(dict.fromkeys(names))
-    found = [name for name in wanted if name in there]
-    if not found:
+    present = [name for name in wanted if name in there]
+    if not present:
         raise ExpressionError(
             f"{source.path} holds none of the {len(wanted)} samples asked for (such as "
             f"{', '.join(wanted[:2]) or 'none'}); its own are called {', '.join(source.samples[:2])}: "
             f"name them alike in the cohort's tables"
         )
-    return found, [name for name in wanted if name not in there]
+    return present, [name for name in wanted if name not in there]
 
 
 def _obs(samples: list[str]) -> pd.DataFrame:

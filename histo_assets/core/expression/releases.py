@@ -114,7 +114,7 @@ def fetch_release_file(
 
 
 def in_words(path: str, progress: Progress) -> ByteProgress:
-    """Return what says in a line how much of a file is here, given the bytes that are and those of the whole."""
+    """Return a function that reports in a line how much of a file is here, from the bytes that are and the whole's."""
     name = path.rsplit("/", 1)[-1]
 
     def line(here: int, whole: int | None) -> None:
@@ -124,7 +124,7 @@ def in_words(path: str, progress: Progress) -> ByteProgress:
 
 
 def release_version(release: str | None, path: str) -> str | None:
-    """Return what names the content at `path` before and after it is fetched: the release.
+    """Return the release as the version of the content at `path`, the same before and after it is fetched.
 
     None where the study names no release, or where a file lies there that was not fetched or was changed since.
     """
@@ -155,21 +155,21 @@ def release_in_name(path: str) -> str | None:
     >>> release_in_name("gtex/GTEx_Analysis_v10_RNASeQCv2.4.2_gene_tpm.gct.gz")
     'gtex_v10'
     """
-    found = _RELEASE_IN_NAME.search(path.rsplit("/", 1)[-1])
-    return f"gtex_v{found[1]}" if found else None
+    match = _RELEASE_IN_NAME.search(path.rsplit("/", 1)[-1])
+    return f"gtex_v{match[1]}" if match else None
 
 
 def refuse_mixed_releases(path: str, tables: Sequence[str | None], release: str | None = None) -> None:
-    """Raise an ExpressionError if the names of an expression file and of the cohort's tables tell two releases.
+    """Raise an ExpressionError if the names of an expression file and of the cohort's tables name two releases.
 
     Parameters
     ----------
     path
         The expression file.
     tables
-        Files of the cohort, such as the list of RNA samples; a name that tells no release is no evidence.
+        Files of the cohort, such as the list of RNA samples; a name without a release is no evidence.
     release
-        What the study says; None where it says nothing.
+        That of the study; None where it names none.
     """
     own = release or release_in_name(path)
     for table in filter(None, tables):
@@ -188,24 +188,24 @@ def refuse_other_gencode(release: str | None, gene_ids: Sequence[str], path: str
     """
     if release is None:
         return
-    found = dict(gene.split(".", 1) for gene in gene_ids if gene.split(".", 1)[0] in GENCODE_26 and "." in gene)
-    if len(found) < 3:
+    versions = dict(gene.split(".", 1) for gene in gene_ids if gene.split(".", 1)[0] in GENCODE_26 and "." in gene)
+    if len(versions) < 3:
         return
-    same = [gene for gene, version in found.items() if version == GENCODE_26[gene]]
-    if (2 * len(same) > len(found)) == (RELEASES[release].gencode == 26):
+    same = [gene for gene, version in versions.items() if version == GENCODE_26[gene]]
+    if (2 * len(same) > len(versions)) == (RELEASES[release].gencode == 26):
         return
-    gene = next(gene for gene in found if (gene in same) == (2 * len(same) > len(found)))
+    gene = next(gene for gene in versions if (gene in same) == (2 * len(same) > len(versions)))
     raise ExpressionError(
-        f"{path} is not of {release} (GENCODE v{RELEASES[release].gencode}): {len(same)} of {len(found)} well-known "
-        f"genes have their version of GENCODE v26, such as {gene}.{found[gene]} (v26: .{GENCODE_26[gene]}); "
+        f"{path} is not of {release} (GENCODE v{RELEASES[release].gencode}): {len(same)} of {len(versions)} well-known "
+        f"genes have their version of GENCODE v26, such as {gene}.{versions[gene]} (v26: .{GENCODE_26[gene]}); "
         f"name the right `expression.release`, or fetch the file again"
     )
 
 
-def refuse_missing_samples(release: str | None, missing: Sequence[str], asked: int, path: str) -> None:
+def refuse_missing_samples(release: str | None, missing: Sequence[str], total: int, path: str) -> None:
     """Raise an ExpressionError if a file lacks samples of the study although both should be of one release."""
     if release is not None and missing:
         raise ExpressionError(
-            f"{path} lacks {len(missing)} of {asked} samples, such as {missing[0]}, although the study says "
+            f"{path} lacks {len(missing)} of {total} samples, such as {missing[0]}, although the study says "
             f"{release}: the cohort's tables are of another release; take them from {release}"
         )

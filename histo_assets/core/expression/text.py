@@ -16,7 +16,7 @@ from histo_assets.core.expression.parsing import GENE, SKIP, SYMBOL
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """Yield the bytes of a plain or gzipped local file; what is wrong with the gzip is said in one sentence."""
+    """Yield the bytes of a plain or gzipped local file; a damaged gzip is an error of one sentence."""
     from isal import igzip, isal_zlib
 
     damage: Any = (igzip.BadGzipFile, isal_zlib.error)
@@ -69,14 +69,14 @@ class TextSource:
 
     def notes(self, genes: int) -> list[str]:
         """Return where the header of a GCT and its body disagree."""
-        found = []
+        notes = []
         if self.version not in ("", "#1.2"):
-            found.append(f"the first line says {self.version}, the rest was read as GCT #1.2")
+            notes.append(f"the first line says {self.version}, the rest was read as GCT #1.2")
         if self.declared is not None and self.declared[0] != genes:
-            found.append(f"the header says {self.declared[0]:,} genes, the file has {genes:,}")
+            notes.append(f"the header says {self.declared[0]:,} genes, the file has {genes:,}")
         if self.declared is not None and self.declared[1] != len(self.samples):
-            found.append(f"the header says {self.declared[1]:,} samples, the file has {len(self.samples):,}")
-        return found
+            notes.append(f"the header says {self.declared[1]:,} samples, the file has {len(self.samples):,}")
+        return notes
 
 
 def refuse_repeated(names: Sequence[str], what: str, path: str) -> None:

@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 class GeneRegressor:
     """Predicts expression (log2 units of the training matrix) from the pooled embedding of a sample.
 
-    The prediction is the tissue's mean, plus what covariates say where they are given, plus what the
-    image says beyond both.
+    The prediction is the tissue's mean, plus the part of covariates where there are any, plus the image's part
+    beyond both.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class GeneRegressor:
     expression
         Effects of tissue and covariates on the genes: means (t, g) and slopes (c, g).
     image
-        What the image says beyond both.
+        The image's part beyond both.
     """
 
     genes: tuple[str, ...]
@@ -71,7 +71,7 @@ class GeneRegressor:
         return self.expression.of(weights, design) + self.image.residual(standardised)
 
     def tissue_mean(self, tissue_probabilities: NDArray[Any] | pd.DataFrame) -> Floats:
-        """Return what the tissue alone says of each gene: (n, g) float64."""
+        """Return the prediction of each gene by the tissue alone: (n, g) float64."""
         return self.adjustment.blended(tissue_probabilities) @ self.expression.means
 
     def _prepared(
@@ -157,7 +157,7 @@ def tile_contributions(
     genes: Sequence[str] | None = None,
     pooled: NDArray[np.bool_] | None = None,
 ) -> TileContributions:
-    """Return what each tile says of each gene, so that the pooled tiles' mean is the sample's prediction.
+    """Return the prediction of each gene for each tile; the pooled tiles' mean is the sample's prediction.
 
     A tile's value is the sample's prediction plus the tile's difference from the mean embedding times the
     model's derivative at the sample, which is zero for a feature that is clipped there. Tissue,

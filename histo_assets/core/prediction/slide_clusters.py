@@ -62,9 +62,9 @@ def cluster_means(clusters: pd.DataFrame, expression: AnnData) -> AnnData:
     of_slide = clusters[clusters["side"] == "train"].set_index("slide")["cluster"]
     rows, labels = [], []
     for row, names in enumerate(expression.obs["slides"].astype(str)):
-        found = sorted({int(of_slide[name]) for name in names.split(";") if name in of_slide.index})
-        rows += [row] * len(found)
-        labels += found
+        of_sample = sorted({int(of_slide[name]) for name in names.split(";") if name in of_slide.index})
+        rows += [row] * len(of_sample)
+        labels += of_sample
     count = int(clusters["cluster"].max()) + 1
     means = mean_by_cluster(np.asarray(expression.X)[rows], np.asarray(labels, dtype=np.int64), count)
     names = clusters.groupby("cluster")["name"].first()

@@ -23,7 +23,7 @@ from histo_assets.core.download.fetched import (
     user_files,
     write_record,
 )
-from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.download.slide_source import SlideSource
 from histo_assets.core.progress import Progress, silent
 from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide

@@ -65,7 +65,7 @@ class SlideRecord:
 def inspect_slide(
     path: str | os.PathLike[str] | None, settings: SlideSettings | None = None, slide_id: str = ""
 ) -> SlideRecord:
-    """Return what is known of the slide at `path`; a bad file is described, never raised.
+    """Return the record of the slide at `path`; a bad file is described, never raised.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def inspect_slide(
 
 
 def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return what identifies a local slide's content, and of what kind that is.
+    """Return a digest that identifies a local slide's content, and its kind.
 
     A slide may hold gigabytes, so its bytes are not hashed: `directory` is the sha256 over size,
     modification time (ns) and TIFF directory (the place and length of every storage tile, all
@@ -201,7 +201,7 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
 
 
 def _probed(record: SlideRecord, path: Path) -> SlideRecord:
-    """Return the record with what slideio says of the file, asked in a child process."""
+    """Return the record with slideio's reading of the file, made in a child process."""
     answer = asked(path)
     if "error" in answer:
         raise SlideError(answer["error"])

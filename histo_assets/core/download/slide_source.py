@@ -87,7 +87,7 @@ class SlideSource:
 
 
 def read_listing(path: Path) -> dict[str, dict[str, str]]:
-    """Return what a table (comma, tab or semicolon) says of each slide: any of url, bytes, sha256, md5.
+    """Return what a table (comma, tab or semicolon) holds on each slide: any of url, bytes, sha256, md5.
 
     Raises
     ------

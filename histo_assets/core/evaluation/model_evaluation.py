@@ -1,4 +1,4 @@
-"""Everything an evaluation says, in one table."""
+"""The evaluation of a model, in one table."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def evaluate(
     )
     embeddings, log_probabilities = network_outputs(model.network(), rows, reader, inference, progress)
     tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
-    said = {NETWORK: [tiles, slide_predictions(tiles)]}
+    predictions = {NETWORK: [tiles, slide_predictions(tiles)]}
     progress("second classifiers on the embeddings")
-    said |= second_classifiers(rows, embeddings, labels, seed)
-    said["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
-    said["majority"] = [majority_baseline(rows, labels)]
-    parts = [_figures(table, method, bootstraps, seed) for method, tables in said.items() for table in tables]
-    for level, table in zip(("tile", "slide"), said[NETWORK], strict=True):
+    predictions |= second_classifiers(rows, embeddings, labels, seed)
+    predictions["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
+    predictions["majority"] = [majority_baseline(rows, labels)]
+    parts = [_figures(table, method, bootstraps, seed) for method, tables in predictions.items() for table in tables]
+    for level, table in zip(("tile", "slide"), predictions[NETWORK], strict=True):
         parts.append(_confusions(table, level, labels))
         parts.append(mistaken_figures(table, settings.look_alikes, sexes, bootstraps, seed).assign(method=NETWORK))
         parts.append(merged_figures(table, settings.look_alikes, bootstraps, seed).assign(method=NETWORK))
@@ -119,7 +119,7 @@ def validation_confusions(checkpoints: Iterable[Checkpoint], labels: Sequence[st
     return {checkpoint.name: confusion(checkpoint.validation(), labels) for checkpoint in checkpoints}
 
 
-def judged_side(evaluation: pd.DataFrame) -> str:
+def reporting_side(evaluation: pd.DataFrame) -> str:
     """Return the side that reports: locked donors, or validation donors where none is locked."""
     return "test" if (evaluation["side"] == "test").any() else "validation"
 
@@ -129,7 +129,7 @@ def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
     rows = evaluation[
         (evaluation["level"] == level)
         & (evaluation["metric"] == "confusion")
-        & (evaluation["side"] == judged_side(evaluation))
+        & (evaluation["side"] == reporting_side(evaluation))
     ]
     matrix = rows.pivot_table(index="tissue", columns="predicted", values="value", aggfunc="sum", fill_value=0)
     order = sorted(set(matrix.index) | set(matrix.columns))
@@ -141,7 +141,7 @@ def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float |
 
     `unit` is what the study splits by: `donor`, or `tile`, where every donor was trained on.
     """
-    side = judged_side(evaluation)
+    side = reporting_side(evaluation)
     judged_on = f"{side} donors" if unit == "donor" else f"{side} tiles, of donors that were also trained on"
     if side == "validation":
         judged_on += ", which also chose the model"
