@@ -32,7 +32,8 @@ class FetchedSlide:
     """A slide that was fetched: from where, its digest, whether its tiles are made, and what was found in it.
 
     `name` is the file or folder in the study's folder; `sha256` that of the file, or over the names and digests of a
-    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` what inspection found.
+    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` what inspection found, as the
+    JSON that the room of slides makes of it, empty before.
     """
 
     slide: str
