@@ -22,7 +22,7 @@ from histo_assets.core.tiling.store import ShardStore, TilingError, sidecar_of
 
 __all__ = ["INDEX_SCHEMA", "ShardStore", "TileReader", "TileSet", "TilingError", "one_parameter_set"]
 
-INDEX_SCHEMA: dict[str, Any] = {
+INDEX_SCHEMA: dict[str, type[pl.DataType]] = {
     "tile": pl.String,
     "slide": pl.String,
     "donor": pl.String,
