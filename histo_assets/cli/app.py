@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,14 +107,17 @@ def plan(study: StudyOption = None, as_json: Annotated[bool, typer.Option("--jso
         quiet_logs()
         driver = driver_of(loaded, instance)
         driver.observe_sources()
-        stages = [{"assets": list(s.assets), "partitions": [p for p in s.partitions if p]} for s in driver.stages()]
-        due = [{"assets": list(w.assets), "partition": w.partition, "why": list(w.reasons)} for w in driver.plan()]
-        removed = left_over(loaded)
-    content = {**planned.as_json(), "stages": stages, "due": due, "partitions_without_a_study": removed}
-    if as_json:
-        print(json.dumps(content, indent=1, default=str))
+        stages, due, removed = driver.stages(), driver.plan(), left_over(loaded)
+    if not as_json:
+        print_plan(planned, stages, len(due), removed)
         return
-    print_plan(content)
+    content = {
+        **asdict(planned),
+        "stages": [{"assets": s.assets, "partitions": [key for key in s.partitions if key]} for s in stages],
+        "due": [{"assets": work.assets, "partition": work.partition, "why": work.reasons} for work in due],
+        "partitions_without_a_study": removed,
+    }
+    print(json.dumps(content, indent=1, default=str))
 
 
 @app.command()

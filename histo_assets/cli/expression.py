@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -58,11 +58,10 @@ def expression(  # noqa: PLR0913 - an option of the command each
     describe = None if attributes is None else _described_by(attributes)
     with _progress() as progress:
         report = write_expression(file, settings, _listed(samples), None, out, progress, describe)
-    answer = _answer(report, settings, out, time.process_time() - began)
     if as_json:
-        print(json.dumps(answer))
+        print(_json(report, settings, out, time.process_time() - began))
     else:
-        _print(answer)
+        _print(report, settings, out)
 
 
 def fetch_release(
@@ -157,8 +156,8 @@ def _progress() -> Iterator[Progress]:
         yield lambda line: status.update(escape(line))
 
 
-def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> dict[str, Any]:
-    return {
+def _json(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> str:
+    content = {
         "out": str(out),
         "units": settings.units,
         "names": settings.filter.names,
@@ -170,13 +169,15 @@ def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, c
         "notes": report.notes,
         "cpu_seconds": round(cpu_seconds, 3),
     }
+    return json.dumps(content)
 
 
-def _print(answer: dict[str, Any]) -> None:
-    for step in answer["funnel"]:
+def _print(report: ExpressionReport, settings: ExpressionSettings, out: Path) -> None:
+    for step in report.funnel.to_dict("records"):
         say(f"{step['genes']:>9,}  {step['step']}")
-    others = {row["names"]: row["genes"] for row in answer["alternatives"] if row["names"] != answer["names"]}
-    say("other rules for names: " + ", ".join(f"{rule} {genes:,}" for rule, genes in others.items()))
-    for note in answer["notes"]:
+    genes = dict(zip(report.alternatives["names"], report.alternatives["genes"], strict=True))
+    others = [f"{rule} {count:,}" for rule, count in genes.items() if rule != settings.filter.names]
+    say("other rules for names: " + ", ".join(others))
+    for note in report.notes:
         say(f"note: {note}")
-    console.print(f"{answer['samples']:,} samples x {answer['genes']:,} genes: [bold]{escape(answer['out'])}[/]")
+    console.print(f"{len(report.samples):,} samples x {len(report.var):,} genes: [bold]{escape(str(out))}[/]")

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ def status(
             staleness.sources.look(name)
     statuses = staleness.statuses()
     if as_json:
-        print(json.dumps(_content(staleness, statuses), indent=1))
+        print(_json(staleness, statuses))
     else:
         _print(staleness, statuses)
     if any(item.state != "fresh" for item in statuses):
@@ -65,8 +65,8 @@ def reconcile(
     say(f"{len(changes.unknown)} artefacts that Dagster did not know, {len(changes.lost)} that the storage lacks")
 
 
-def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]:
-    return {
+def _json(staleness: Staleness, statuses: Sequence[Status]) -> str:
+    content = {
         "study": staleness.storage.study,
         "storage": str(staleness.storage.root),
         "looked_at": {name: _looked_at(staleness, name).isoformat() for name in staleness.sources.names},
@@ -84,6 +84,7 @@ def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]
             for item in statuses
         ],
     }
+    return json.dumps(content, indent=1)
 
 
 def _print(staleness: Staleness, statuses: Sequence[Status]) -> None:

@@ -10,9 +10,9 @@ import math
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,12 +65,12 @@ def tile(  # noqa: PLR0913 - an option of the command each
     result = tile_slide(slide, key, out, tiling, opening, tissue, progress)
     if result.tiles is not None:
         _write_pictures(result, tiling, tissue, out)
-    answer = _answer(result, _cpu_seconds() - before)
-    write_json(out / "result.json", answer)
+    summary = _summary(result, _cpu_seconds() - before)
+    write_json(out / "result.json", asdict(summary))
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(asdict(summary)))
     else:
-        _print(answer, out)
+        _print(summary, out)
     if result.quarantined:
         raise typer.Exit(1)
 
@@ -143,7 +143,7 @@ def _settings(
     study: str, tiles: int, tile_px: int | None, mpp: float | None, assume_mpp: float | None
 ) -> tuple[TilingSettings, SlideSettings]:
     loaded = open_study(study)
-    changed: dict[str, Any] = {"tiles_per_slide": tiles, "tiles_per_tissue": None}
+    changed: dict[str, float | None] = {"tiles_per_slide": tiles, "tiles_per_tissue": None}
     changed |= {name: value for name, value in (("tile_px", tile_px), ("mpp", mpp)) if value is not None}
     opening = loaded.slides if assume_mpp is None else loaded.slides.model_copy(update={"assume_mpp": assume_mpp})
     return loaded.tiling.model_copy(update=changed), opening
@@ -172,27 +172,62 @@ def _write_pictures(result: SingleSlide, tiling: TilingSettings, tissue: str, ou
             temporary.write_bytes(content)
 
 
-def _answer(result: SingleSlide, cpu: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TilingSummary:
+    """What cutting a slide came to, as `result.json` holds it.
+
+    Attributes
+    ----------
+    slide
+        The file.
+    candidates, kept
+        Cells of the grid, and those that became tiles.
+    rejected
+        Reason -> cells that were thrown out for it.
+    lost_storage_tiles
+        Storage tiles that did not decode.
+    mpp
+        um/px of level 0, None where unknown.
+    integrity
+        As in `SlideRecord`.
+    quarantined
+        Why the slide cannot be used, or None.
+    cpu_seconds
+        Spent by this process and its children, s.
+    """
+
+    slide: str
+    candidates: int
+    kept: int
+    rejected: dict[str, int]
+    lost_storage_tiles: int
+    mpp: float | None
+    integrity: str
+    quarantined: str | None
+    cpu_seconds: float
+
+
+def _summary(result: SingleSlide, cpu: float) -> TilingSummary:
     tile_set = result.tiles
-    return {
-        "slide": result.record.path,
-        "candidates": result.candidates,
-        "kept": 0 if tile_set is None else len(tile_set.index),
-        "rejected": result.rejected,
-        "lost_storage_tiles": 0 if tile_set is None else sum(tile_set.lost_storage_tiles.values()),
-        "mpp": None if math.isnan(result.record.mpp) else result.record.mpp,
-        "integrity": result.record.integrity,
-        "quarantined": result.quarantined,
-        "cpu_seconds": round(cpu, 3),
-    }
+    return TilingSummary(
+        slide=result.record.path,
+        candidates=result.candidates,
+        kept=0 if tile_set is None else len(tile_set.index),
+        rejected=result.rejected,
+        lost_storage_tiles=0 if tile_set is None else sum(tile_set.lost_storage_tiles.values()),
+        mpp=None if math.isnan(result.record.mpp) else result.record.mpp,
+        integrity=result.record.integrity,
+        quarantined=result.quarantined,
+        cpu_seconds=round(cpu, 3),
+    )
 
 
-def _print(answer: dict[str, Any], out: Path) -> None:
-    if answer["quarantined"]:
-        console.print(f"[red]quarantined[/]: {answer['quarantined']}")
+def _print(summary: TilingSummary, out: Path) -> None:
+    if summary.quarantined:
+        console.print(f"[red]quarantined[/]: {summary.quarantined}")
         return
-    thrown = ", ".join(f"{count} {reason}" for reason, count in answer["rejected"].items() if count) or "none"
-    console.print(f"{answer['kept']} tiles of {answer['candidates']} grid cells; rejected: {thrown}")
+    thrown = ", ".join(f"{count} {reason}" for reason, count in summary.rejected.items() if count) or "none"
+    console.print(f"{summary.kept} tiles of {summary.candidates} grid cells; rejected: {thrown}")
     console.print(f"Tiles, index and pictures: [bold]{out}[/]")
 
 

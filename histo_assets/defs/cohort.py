@@ -1,7 +1,6 @@
 """Room `cohort`: who is in the study, which slides, on which side of the split."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,6 +10,9 @@ from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.studies.study import Study
+
+if TYPE_CHECKING:
+    from histo_assets.core.cohort.splits import SplitRegime
 
 ROOM = "cohort"
 
@@ -188,12 +190,12 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
     return [selected_slides, donor_split]
 
 
-def _regime(regime: Mapping[str, Any]) -> dict[str, Any]:
+def _regime(regime: "SplitRegime") -> dict[str, str | int | float]:
     """Return the plain figures of a split's regime."""
-    detectable = regime["detectable_out_of_fold"]
+    detectable = regime.detectable_out_of_fold
     return {
-        "evidence": regime["regime"],
-        "locked_donors": regime["locked_donors"],
+        "evidence": regime.regime,
+        "locked_donors": regime.locked_donors,
         "detectable_r2_within": float("nan") if detectable is None else float(detectable),
-        "detectable_by": regime["approximation"],
+        "detectable_by": regime.approximation,
     }

@@ -1,5 +1,6 @@
 """Room `model`, what comes of the experiments: side by side, the one that serves, and how good it is."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -164,12 +165,11 @@ def _evaluation(assets: StudyAssets) -> Any:
             progress=context.log.info,
         )
         figures = headline(table, study.split.unit)
-        network, colours = float(figures["slide_accuracy"]), float(figures["colour_histogram_accuracy"])
-        side = str(figures["judged_on"])
+        network, colours, side = figures.slide_accuracy, figures.colour_histogram_accuracy, figures.judged_on
         return result(
             table,
             {
-                **figures,
+                **asdict(figures),
                 "preview": picture(confusion_figure(confusion_of(table, "slide"), f"Slides of {side}"), "slides"),
                 "tiles": picture(confusion_figure(confusion_of(table, "tile"), f"Tiles of {side}"), "tiles"),
                 "recall": picture(classification_figure(table), "recall per tissue"),

@@ -1,5 +1,6 @@
 """Room `integration`: image and expression together, every gene predicted, clusters and their means."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -227,7 +228,7 @@ def _clusters(assets: StudyAssets) -> list[Any]:
             {
                 "clusters": table["cluster"].nunique(),
                 "slides": len(table),
-                **cluster_agreement(table),
+                **asdict(cluster_agreement(table)),
                 "preview": picture(cluster_figure(table), "tissues of each cluster"),
             },
             [verdict("every_slide_has_a_cluster", len(table) == slide_projection.n_obs, f"{len(table)} slides")],

@@ -72,7 +72,11 @@ def build(assets: StudyAssets) -> list[Any]:
         outside = page.html.count('src="http') + page.html.count('href="http')
         return result(
             Bundle({"report.html": page.html.encode()}),
-            {**page.key_figures, "megabytes": len(page.html) / 1e6, "preview": picture(page.cover, "key pictures")},
+            {
+                **page.key_figures.by_name(),
+                "megabytes": len(page.html) / 1e6,
+                "preview": picture(page.cover, "key pictures"),
+            },
             [verdict("page_opens_anywhere", outside == 0, f"{outside} references to elsewhere")],
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def scores(study: Study, storage: StorageResource) -> dict[str, Any]:
     genes = ridge.merge(recoverable[["gene", "r2_within", "recoverable"]], on="gene")
     quarantine, survivors = score_quarantine(truth, raw), score_filter(truth, matrix.var["gene_id"], fitted_on)
     dirt = score_dirt(truth, index)
-    figures: dict[str, Any] = dict(headline(storage.load("model_evaluation"), study.split.unit))
+    figures: dict[str, Any] = asdict(headline(storage.load("model_evaluation"), study.split.unit))
     figures |= {
         "slides_rightly_judged": bool(quarantine["right"].dropna().all()),
         "tiles": len(index),

@@ -83,9 +83,9 @@ def test_no_donor_stands_on_two_sides(demo: FinishedStudy) -> None:
 
 def test_slides_of_locked_donors_are_told_apart_far_better_than_by_chance(demo: FinishedStudy) -> None:
     figures = headline(demo.load("model_evaluation"))
-    assert figures["judged_on"] == "test donors"
-    assert float(figures["slide_accuracy_low"]) > float(figures["majority_accuracy"])
-    assert 0.5 < float(figures["slide_accuracy"]) < 1.0
+    assert figures.judged_on == "test donors"
+    assert figures.slide_accuracy_low > figures.majority_accuracy
+    assert 0.5 < figures.slide_accuracy < 1.0
 
 
 def test_designed_confusions_exceed_the_median_pair(demo: FinishedStudy) -> None:

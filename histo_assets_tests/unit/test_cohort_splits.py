@@ -108,13 +108,13 @@ def test_leaking_donors_are_named(frame):
 def test_the_regime_says_what_the_split_can_decide():
     selected = cohort(range(30), range(10))
     regime = split_regime(split_donors(selected, SplitSettings(test_share=0.2)), selected)
-    assert regime["regime"] == "nested cross-validation"
-    assert regime["locked_donors"] == 6
-    assert sum(regime["donors_per_tissue"]["t1"].values()) == 10
-    out_of_fold, locked = regime["detectable_out_of_fold"], regime["detectable_locked"]
+    assert regime.regime == "nested cross-validation"
+    assert regime.locked_donors == 6
+    assert sum(regime.donors_per_tissue["t1"].values()) == 10
+    out_of_fold, locked = regime.detectable_out_of_fold, regime.detectable_locked
     assert out_of_fold is not None and locked is not None and out_of_fold < locked
     many = cohort(range(500))
-    assert split_regime(split_donors(many, SplitSettings()), many)["regime"] == "locked donors"
+    assert split_regime(split_donors(many, SplitSettings()), many).regime == "locked donors"
 
 
 def test_the_detectable_r2_agrees_with_the_simulated_power():

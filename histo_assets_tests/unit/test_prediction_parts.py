@@ -104,6 +104,7 @@ def test_a_regressor_predicts_the_same_bits_after_its_files(tmp_path, validated)
     probabilities = np.random.default_rng(2).dirichlet(np.ones(3), size=90)
     model.write(tmp_path)
     read = GeneRegressor.read(tmp_path)
+    assert read.adjustment.code == model.adjustment.code
     for covariates in (None, rows.covariates):
         before = model.predict(rows.X, probabilities, covariates)
         assert np.array_equal(read.predict(rows.X, probabilities, covariates), before)

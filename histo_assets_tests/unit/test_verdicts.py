@@ -375,10 +375,10 @@ def test_the_head_of_a_page_of_a_trained_study_names_the_accuracy_of_slides() ->
         split=pd.DataFrame({"donor": ["d"]}),
         funnel=pd.DataFrame({"kept": [3]}),
         expression=ad.AnnData(np.zeros((1, 1), dtype=np.float32)),
-        training=SimpleNamespace(headline={"slide_accuracy": 0.875}),
+        training=SimpleNamespace(headline=SimpleNamespace(slide_accuracy=0.875)),
         recoverable=pd.DataFrame({"gene": ["A"], "recoverable": [False]}),
     )
-    assert key_figures(tables)["slide_accuracy"] == 0.875
+    assert key_figures(tables).by_name()["slide_accuracy"] == 0.875
 
 
 def test_the_head_of_the_page_counts_what_the_tables_hold() -> None:
@@ -393,7 +393,7 @@ def test_the_head_of_the_page_counts_what_the_tables_hold() -> None:
         training=None,
         recoverable=genes,
     )
-    assert key_figures(tables) == {
+    assert key_figures(tables).by_name() == {
         "slides": 6,
         "quarantined": 1,
         "missing": 2,

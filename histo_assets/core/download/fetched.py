@@ -32,7 +32,8 @@ class FetchedSlide:
     """A slide that was fetched: from where, its digest, whether its tiles are made, and the result of its inspection.
 
     `name` is the file or folder in the study's folder; `sha256` that of the file, or over the names and digests of a
-    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` the result of its inspection.
+    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` the result of its inspection
+    as the JSON that the room of slides makes of it, empty before.
     """
 
     slide: str

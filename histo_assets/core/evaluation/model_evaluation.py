@@ -136,7 +136,43 @@ def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
     return matrix.reindex(index=order, columns=order, fill_value=0)
 
 
-def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float | str]:
+@dataclass(frozen=True)
+class Headline:
+    """The few figures that stand for an evaluation, on the side that reports; shares are 0 to 1, NaN where unknown.
+
+    Attributes
+    ----------
+    judged_on
+        The side, in words.
+    slide_accuracy, slide_accuracy_low, slide_accuracy_high
+        The network's accuracy on slides, and its 95 % interval over donors.
+    tile_accuracy
+        Its accuracy on tiles.
+    slide_accuracy_look_alikes_merged
+        Its accuracy on slides where tissues that look alike count as one.
+    slide_macro_f1, slide_calibration_error
+        Mean F1 of the tissues, and the expected calibration error, on slides.
+    logistic_regression_accuracy, lightgbm_accuracy
+        Accuracy on slides of classifiers on the network's embeddings.
+    colour_histogram_accuracy, majority_accuracy
+        Accuracy on slides of the baselines.
+    """
+
+    judged_on: str
+    slide_accuracy: float
+    slide_accuracy_low: float
+    slide_accuracy_high: float
+    tile_accuracy: float
+    slide_accuracy_look_alikes_merged: float
+    slide_macro_f1: float
+    slide_calibration_error: float
+    logistic_regression_accuracy: float
+    lightgbm_accuracy: float
+    colour_histogram_accuracy: float
+    majority_accuracy: float
+
+
+def headline(evaluation: pd.DataFrame, unit: str = "donor") -> Headline:
     """Return the few figures that stand for an evaluation, on the side that reports.
 
     `unit` is what the study splits by: `donor`, or `tile`, where every donor was trained on.
@@ -155,17 +191,17 @@ def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float |
         ]
         return float(rows[column].iloc[0]) if len(rows) else float("nan")
 
-    return {
-        "judged_on": judged_on,
-        "slide_accuracy": figure("slide", "accuracy"),
-        "slide_accuracy_low": figure("slide", "accuracy", column="low"),
-        "slide_accuracy_high": figure("slide", "accuracy", column="high"),
-        "tile_accuracy": figure("tile", "accuracy"),
-        "slide_accuracy_look_alikes_merged": figure("slide", "merged_accuracy"),
-        "slide_macro_f1": figure("slide", "macro_f1"),
-        "slide_calibration_error": figure("slide", "ece"),
-        "logistic_regression_accuracy": figure("slide", "accuracy", "logistic regression"),
-        "lightgbm_accuracy": figure("slide", "accuracy", "LightGBM"),
-        "colour_histogram_accuracy": figure("slide", "accuracy", "colour histogram"),
-        "majority_accuracy": figure("slide", "accuracy", "majority"),
-    }
+    return Headline(
+        judged_on=judged_on,
+        slide_accuracy=figure("slide", "accuracy"),
+        slide_accuracy_low=figure("slide", "accuracy", column="low"),
+        slide_accuracy_high=figure("slide", "accuracy", column="high"),
+        tile_accuracy=figure("tile", "accuracy"),
+        slide_accuracy_look_alikes_merged=figure("slide", "merged_accuracy"),
+        slide_macro_f1=figure("slide", "macro_f1"),
+        slide_calibration_error=figure("slide", "ece"),
+        logistic_regression_accuracy=figure("slide", "accuracy", "logistic regression"),
+        lightgbm_accuracy=figure("slide", "accuracy", "LightGBM"),
+        colour_histogram_accuracy=figure("slide", "accuracy", "colour histogram"),
+        majority_accuracy=figure("slide", "accuracy", "majority"),
+    )

@@ -109,7 +109,8 @@ def fetch_release_file(
     base = (base_url or os.environ.get("HISTO_GTEX_URL") or BASE_URL).rstrip("/")
     remote = RemoteFile(url=f"{base}/{file.path}", name=file.name)
     fetched = fetch_file(remote, target, progress=progress)
-    write_json(_record(target), {"url": remote.url, "sha256": fetched.sha256, **_stat(target)})
+    size, stamp = _size_and_stamp(target)
+    write_json(_record(target), {"url": remote.url, "sha256": fetched.sha256, "bytes": size, "mtime_ns": stamp})
     return target
 
 
@@ -136,7 +137,7 @@ def release_version(release: str | None, path: str) -> str | None:
             record = json.loads(_record(target).read_text())
         except (OSError, ValueError):
             return None
-        if {key: record.get(key) for key in ("bytes", "mtime_ns")} != _stat(target):
+        if (record.get("bytes"), record.get("mtime_ns")) != _size_and_stamp(target):
             return None
     return f"{release} {RELEASES[release].tpm.name}"
 
@@ -145,8 +146,8 @@ def _record(target: Path) -> Path:
     return target.with_name(f".{target.name}.fetched.json")
 
 
-def _stat(target: Path) -> dict[str, int]:
-    return {"bytes": target.stat().st_size, "mtime_ns": target.stat().st_mtime_ns}
+def _size_and_stamp(target: Path) -> tuple[int, int]:
+    return target.stat().st_size, target.stat().st_mtime_ns
 
 
 def release_in_name(path: str) -> str | None:

@@ -154,7 +154,7 @@ def _transformers_from(backbone: Backbone, folder: Path) -> nn.Module:
     return cast(nn.Module, model)
 
 
-def _pooler(backbone: Backbone) -> dict[str, Any]:
+def _pooler(backbone: Backbone) -> dict[str, bool]:
     return {"add_pooling_layer": False} if backbone.architecture == "ViTModel" else {}
 
 

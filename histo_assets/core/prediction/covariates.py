@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,6 @@ class CovariateCode:
                 f"covariate {absent[0]!r} is not a column of the table; it has {', '.join(map(str, table))}"
             )
         return np.hstack([_coded(table[column.name], column) for column in self.columns])
-
-    def plain(self) -> list[dict[str, Any]]:
-        """Return the coding as JSON can hold it."""
-        return [asdict(column) for column in self.columns]
-
-    @classmethod
-    def from_plain(cls, plain: Sequence[dict[str, Any]]) -> CovariateCode:
-        """Return the coding that `plain` described."""
-        return cls(tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in plain))
 
 
 def usable_covariates(

@@ -6,7 +6,7 @@ import base64
 import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from histo_assets.core.download.fetched import (
     user_files,
     write_record,
 )
-from histo_assets.core.download.slide_source import SlideSource
+from histo_assets.core.download.slide_source import RemoteSlide, SlideSource
 from histo_assets.core.progress import Progress, silent
 from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
@@ -79,6 +79,31 @@ def outages(slides: pd.DataFrame, settings: SlideSettings) -> dict[str, str]:
     return dict(zip(missing["slide"], missing["missing"], strict=True))
 
 
+@dataclass(frozen=True)
+class _Inspection:
+    """What a slide is described by once it is dropped.
+
+    Attributes
+    ----------
+    record
+        What is known of its file.
+    assumed
+        The resolution that the settings assumed of it (um/px, NaN for none), as text.
+    thumbnail
+        A small JPEG in base64; empty where it cannot be shown.
+    """
+
+    record: SlideRecord
+    assumed: str
+    thumbnail: str
+
+    @classmethod
+    def of(cls, fetched: FetchedSlide) -> _Inspection | None:
+        """Return the inspection that lies in the record of a fetched slide; None where there is none."""
+        stored = fetched.inspected
+        return cls(SlideRecord(**stored["record"]), stored["assumed"], stored["thumbnail"]) if stored else None
+
+
 class _Arrivals:
     """Slides as they arrive, several threads at once."""
 
@@ -106,8 +131,10 @@ class _Arrivals:
             if own is not None:
                 return kept_in(self._folder, inspect_slide(own, self._settings, slide))
             before = fetched_slide(self._folder, slide)
-            if before is not None and not before.is_there(self._folder) and self._still_holds(before):
-                return self._remembered(before)
+            if before is not None and not before.is_there(self._folder):
+                inspection = _Inspection.of(before)
+                if inspection is not None and inspection.assumed == self._assumed(slide):
+                    return self._remembered(before, inspection)
             return self._fetched({str(name): str(value) for name, value in row.items()}, before)
         except CohortError as error:
             return kept_in(self._folder, SlideRecord("", quarantined=str(error)))
@@ -129,32 +156,26 @@ class _Arrivals:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
             found = kept_in(self._folder, replace(found, digest=fetched.sha256, digest_kind=FETCHED))
-            write_record(self._folder, replace(fetched, inspected=self._inspected(slide, found)))
+            write_record(self._folder, replace(fetched, inspected=asdict(self._inspection(slide, found))))
         finally:
             with self._lock:
                 self._in_hand.discard(slide)
                 drop_over_budget(self._folder, self._settings.source, sparing=self._in_hand)
         return found
 
-    def _find(self, row: Mapping[str, str]) -> Any:
+    def _find(self, row: Mapping[str, str]) -> RemoteSlide:
         with self._lock:
             return self._source.find(row)
 
-    def _inspected(self, slide: str, found: SlideRecord) -> dict[str, Any]:
-        """Return what a dropped slide is described by: its record, the resolution assumed, a small picture."""
+    def _inspection(self, slide: str, found: SlideRecord) -> _Inspection:
         pictures = thumbnails(
             pd.DataFrame([{"slide": slide} | asdict(found)]), str(self._folder), self._settings, _THUMBNAIL_PX, most=1
         )
-        return {
-            "record": asdict(found),
-            "assumed": str(assumed_mpp(self._settings, slide)),
-            "thumbnail": base64.b64encode(pictures.get(slide, b"")).decode(),
-        }
+        return _Inspection(found, self._assumed(slide), base64.b64encode(pictures.get(slide, b"")).decode())
 
-    def _still_holds(self, before: FetchedSlide) -> bool:
-        return before.inspected.get("assumed") == str(assumed_mpp(self._settings, before.slide))
+    def _assumed(self, slide: str) -> str:
+        return str(assumed_mpp(self._settings, slide))
 
-    def _remembered(self, before: FetchedSlide) -> SlideRecord:
-        self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
-        record = {**before.inspected["record"]}
-        return kept_in(self._folder, SlideRecord(**{**record, "path": str(self._folder / before.name)}))
+    def _remembered(self, before: FetchedSlide, inspection: _Inspection) -> SlideRecord:
+        self.thumbnails[before.slide] = base64.b64decode(inspection.thumbnail)
+        return kept_in(self._folder, replace(inspection.record, path=str(self._folder / before.name)))

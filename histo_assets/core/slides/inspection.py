@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,42 @@ def kept_in(folder: str | os.PathLike[str], record: SlideRecord) -> SlideRecord:
     return replace(record, path=path, quarantined=plain(record.quarantined), missing=plain(record.missing))
 
 
-def incoming_record(folder: str, slide: str, settings: SlideSettings) -> dict[str, Any]:
-    """Return what `inspect_slides` says of one new slide, as a dictionary of JSON values.
+@dataclass(frozen=True)
+class IncomingSlide:
+    """A slide that has come in.
 
-    Donor and sample are the slide's own name, the tissue is `incoming`; an unknown resolution is None.
+    Attributes
+    ----------
+    slide
+        Its name, which stands for its donor and its sample too.
+    record
+        What is known of its file, its path relative to the folder of incoming slides.
     """
-    record = _record(slide, slide_files(folder), (), folder, settings)
-    row = {"slide": slide, "donor": slide, "tissue": "incoming", "sample": slide} | asdict(record)
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+
+    slide: str
+    record: SlideRecord
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> IncomingSlide:
+        """Return the slide that `as_json` described; what an earlier version did not store is as for any record."""
+        known = {field.name: content[field.name] for field in fields(SlideRecord) if field.name in content}
+        record = SlideRecord(**known)
+        return cls(content["slide"], replace(record, mpp=math.nan) if record.mpp is None else record)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row of `table` as JSON holds it: the tissue is `incoming`, an unknown resolution None."""
+        identity = {"slide": self.slide, "donor": self.slide, "tissue": "incoming", "sample": self.slide}
+        mpp = None if math.isnan(self.record.mpp) else self.record.mpp
+        return identity | asdict(self.record) | {"mpp": mpp}
+
+    def table(self) -> pd.DataFrame:
+        """Return what `inspect_slides` returns, of this slide alone."""
+        return pd.DataFrame([self.as_json()])
+
+
+def inspect_incoming(folder: str, slide: str, settings: SlideSettings) -> IncomingSlide:
+    """Return what `inspect_slides` says of one new slide."""
+    return IncomingSlide(slide, _record(slide, slide_files(folder), (), folder, settings))
 
 
 def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSettings:
@@ -109,9 +138,9 @@ def thumbnails(slides: pd.DataFrame, folder: str, settings: SlideSettings, max_p
     return {slide: jpeg for slide, jpeg in found.items() if jpeg is not None}
 
 
-def thumbnails_of(record: dict[str, Any], folder: str, settings: SlideSettings, max_px: int) -> list[bytes]:
-    """Return the JPEG of one slide of `folder` in a list, which is empty where it cannot be shown."""
-    return list(thumbnails(pd.DataFrame([record]), folder, settings, max_px, 1).values())
+def thumbnail_of(incoming: IncomingSlide, folder: str, settings: SlideSettings, max_px: int) -> bytes | None:
+    """Return the JPEG of one slide of `folder`, or None where it cannot be shown."""
+    return thumbnails(incoming.table(), folder, settings, max_px, 1).get(incoming.slide)
 
 
 def slide_files(folder: str) -> list[str]:

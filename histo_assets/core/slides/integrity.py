@@ -12,7 +12,7 @@ import errno
 import hashlib
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from histo_assets.core.slides.dicom import read_dicom
@@ -201,20 +201,8 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
 
 
 def _probed(record: SlideRecord, path: Path) -> SlideRecord:
-    """Return the record with slideio's reading of the file, made in a child process."""
-    answer = asked(path)
-    if "error" in answer:
-        raise SlideError(answer["error"])
-    mpp = math.nan if answer["mpp"] is None else answer["mpp"]
-    return replace(
-        record,
-        width=answer["width"],
-        height=answer["height"],
-        levels=answer["levels"],
-        vendor=answer["vendor"],
-        mpp=mpp,
-        integrity="unverified",
-    )
+    """Return the record with what slideio says of the file, asked in a child process."""
+    return replace(record, **asdict(asked(path)), integrity="unverified")
 
 
 def _is_html(path: Path) -> bool:
