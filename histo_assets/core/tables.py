@@ -145,7 +145,7 @@ def column(description: str, unit: str = "", *, missing: bool = False, like: str
     allowed
         What pandera's `Field` knows: `ge`, `le`, `gt`, `lt`, `isin`, `unique`.
     """
-    named = {"alias": like, "regex": True} if like else {}
+    named: dict[str, Any] = {"alias": like, "regex": True} if like else {}
     return pa.Field(description=description, metadata={"unit": unit}, nullable=missing, **named, **allowed)
 
 

@@ -119,12 +119,15 @@ def slide_page(
         slide=slide,
         tissue=prediction.tissue,
         probability=prediction.probability,
-        probabilities=prediction.probabilities.round(5).to_dict(),
+        probabilities={str(tissue): float(p) for tissue, p in prediction.probabilities.round(5).items()},
         cluster=prediction.cluster,
         novelty_percentile=prediction.novelty_percentile,
         unlike_training=prediction.unlike_training,
         novelty_sentence=_novelty(prediction),
-        top_genes=prediction.genes.head(20).to_dict(orient="records"),
+        top_genes=[
+            {str(name): value for name, value in row.items()}
+            for row in prediction.genes.head(20).to_dict(orient="records")
+        ],
     )
     files = {
         "page.html": html.encode(),
