@@ -200,7 +200,7 @@ def _incoming(study: Study) -> Source:
         from histo_assets.core.slides.found import slides_among
 
         slides = slides_among(os.path.relpath(file, folder) for file in files_below(folder))
-        return {slide: _version_of_entry(folder / slide) for slide in slides}
+        return {slide: version_of_entry(folder / slide) for slide in slides}
 
     def concerning(look: Parts, recorded: Parts) -> Parts:
         return {slide: incoming_version(slide, look) for slide in recorded}
@@ -226,7 +226,8 @@ def incoming_version(slide: str, look: Parts) -> str:
     return "missing" if file is None else f"{file} {look[file]}"
 
 
-def _version_of_entry(entry: Path) -> str:
+def version_of_entry(entry: Path) -> str:
+    """Return what changes when a file does, or one of a folder's."""
     if not entry.is_dir():
         return _size_and_time(entry)
     from histo_assets.core.files import settings_digest
