@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_assets.cli.environment import (
+    bold,
     check_names,
     console,
     dagster_instance,
@@ -24,6 +25,7 @@ from histo_assets.cli.environment import (
     left_over,
     live_progress,
     open_study,
+    print_any_name,
     quiet_logs,
     report_path,
     say,
@@ -67,7 +69,7 @@ def demo(study: StudyOption = "demo") -> None:
     loaded = open_study(study)
     write_missing_cohort(loaded)
     _materialize(loaded, None, None, force=False)
-    console.print(f"\nThe study on one page: [bold]{report_path(loaded)}[/]\nThe Dagster UI: [bold]make ui[/]")
+    say("\nThe study on one page: ", bold(report_path(loaded)), "\nThe Dagster UI: ", bold("make ui"))
 
 
 @app.command()
@@ -175,7 +177,7 @@ def ui(
     command = "dev" if daemon else None
     binary = str(Path(sys.executable).parent / ("dagster" if daemon else "dagster-webserver"))
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
-    console.print(f"Dagster UI of study [bold]{loaded.name}[/] on [bold]http://127.0.0.1:{port}[/], Ctrl+C ends it")
+    say("Dagster UI of study ", bold(loaded.name), " on ", bold(f"http://127.0.0.1:{port}"), ", Ctrl+C ends it")
     try:
         code = serve([*arguments, "-m", "histo_assets.definitions"])
     finally:
@@ -196,6 +198,7 @@ app.command()(tables)
 
 def main() -> None:
     """Run the command line; an error of the package's own kinds, or of a full disk, is one sentence."""
+    print_any_name()
     with ended_by_signals():
         try:
             app()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from histo_assets.cli.environment import console, say, stop
+from histo_assets.cli.environment import bold, say, stop
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, SamplesIn, Units
 
@@ -153,7 +153,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield lambda line: None
         return
     with terminal.status("starting") as status:
-        yield lambda line: status.update(escape(line))
+        yield lambda line: status.update(Text(line))
 
 
 def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> dict[str, Any]:
@@ -178,4 +178,4 @@ def _print(answer: dict[str, Any]) -> None:
     say("other rules for names: " + ", ".join(f"{rule} {genes:,}" for rule, genes in others.items()))
     for note in answer["notes"]:
         say(f"note: {note}")
-    console.print(f"{answer['samples']:,} samples x {answer['genes']:,} genes: [bold]{escape(answer['out'])}[/]")
+    say(f"{answer['samples']:,} samples x {answer['genes']:,} genes: ", bold(answer["out"]))

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
-from histo_assets.cli.environment import console, folder_of, say
+from histo_assets.cli.environment import bold, console, folder_of, say
 
 if TYPE_CHECKING:
     from histo_assets.studies.study import Study
@@ -30,8 +31,8 @@ def print_prediction(study: Study, key: str) -> None:
         )
     console.print(table)
     if summary["unlike_training"]:
-        console.print(f"[yellow]Unlike the training slides[/]: {summary['novelty_sentence']}")
-    console.print(f"Page: [bold]{folder / 'page.html'}[/]")
+        say(Text("Unlike the training slides", "yellow"), f": {summary['novelty_sentence']}")
+    say("Page: ", bold(folder / "page.html"))
 
 
 def _fetching(content: dict[str, Any]) -> dict[str, str]:
@@ -44,7 +45,7 @@ def _fetching(content: dict[str, Any]) -> dict[str, str]:
 
 def print_plan(content: dict[str, Any]) -> None:
     """Print a plan for people."""
-    console.print(f"[bold]{content['study']}[/]: {content['title']}")
+    say(bold(content["study"]), f": {content['title']}")
     regime = content["regime"]
     detectable = regime["detectable_out_of_fold"]
     rows = {

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
-from histo_assets.cli.environment import console, open_study, say, stop, storage_of
+from histo_assets.cli.environment import bold, console, open_study, say, stop, storage_of
 from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 
 if TYPE_CHECKING:
@@ -186,11 +187,11 @@ def _answer(done: SingleSlide, cpu: float) -> dict[str, Any]:
 
 def _print(answer: dict[str, Any], out: Path) -> None:
     if answer["quarantined"]:
-        console.print(f"[red]quarantined[/]: {answer['quarantined']}")
+        say(Text("quarantined", "red"), f": {answer['quarantined']}")
         return
     thrown = ", ".join(f"{count} {reason}" for reason, count in answer["rejected"].items() if count) or "none"
     console.print(f"{answer['kept']} tiles of {answer['candidates']} grid cells; rejected: {thrown}")
-    console.print(f"Tiles, index and pictures: [bold]{out}[/]")
+    say("Tiles, index and pictures: ", bold(out))
 
 
 def _cpu_seconds() -> float:
