@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from histo_assets.core.files import file_lock
+from histo_assets.machine import prepare_machine
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -36,7 +37,8 @@ def open_study(name: str | None) -> Study:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ["DAGSTER_HOME"] = str(Path(os.environ.get("DAGSTER_HOME") or ".dagster").absolute())
+    os.environ["DAGSTER_HOME"] = str(Path(os.path.expanduser(os.environ.get("DAGSTER_HOME") or ".dagster")).absolute())
+    prepare_machine()
     os.environ.setdefault("HISTO_STORAGE", str(Path("data").absolute()))
     os.environ.setdefault("HISTO_COHORTS", str(cohorts_root()))
     try:
