@@ -26,7 +26,7 @@ def places() -> dict[str, Path]:
         "HISTO_COHORTS": os.environ.get("HISTO_COHORTS", "data/cohorts"),
         "TMPDIR": tempfile.gettempdir(),
     }
-    return {name: Path(value).expanduser().absolute() for name, value in named.items() if "://" not in value}
+    return {name: Path(os.path.expanduser(value)).absolute() for name, value in named.items() if "://" not in value}
 
 
 def why_it_cannot_write(error: BaseException) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_assets.cli.environment import (
+    bold,
     check_names,
     console,
     dagster_instance,
@@ -25,6 +26,7 @@ from histo_assets.cli.environment import (
     left_over,
     live_progress,
     open_study,
+    print_any_name,
     quiet_logs,
     report_path,
     say,
@@ -68,7 +70,7 @@ def demo(study: StudyOption = "demo") -> None:
     loaded = open_study(study)
     write_missing_cohort(loaded)
     _materialize(loaded, None, None, force=False)
-    console.print(f"\nThe study on one page: [bold]{report_path(loaded)}[/]\nThe Dagster UI: [bold]make ui[/]")
+    say("\nThe study on one page: ", bold(report_path(loaded)), "\nThe Dagster UI: ", bold("make ui"))
 
 
 @app.command()
@@ -121,28 +123,19 @@ def plan(study: StudyOption = None, as_json: Annotated[bool, typer.Option("--jso
 
 
 @app.command()
-def predict(slide: Annotated[Path, typer.Argument(help="A whole-slide image.")], study: StudyOption = None) -> None:
+def predict(
+    slide: Annotated[Path, typer.Argument(help="A whole-slide image, or a folder of DICOM files.")],
+    study: StudyOption = None,
+) -> None:
     """Predict tissue and expression of a new slide against a finished study, and write a page with pictures."""
-    from histo_assets.core.cohort.ids import safe_id
-    from histo_assets.core.slides.slide import DRIVERS
+    from histo_assets.core.incoming.placing import placed_slide
+    from histo_assets.storage.prune import stored_artefacts
 
     loaded = open_study(study)
-    if not slide.exists():
-        stop(f"{slide} does not exist")
-    if slide.suffix.lower() not in DRIVERS:
-        stop(f"{slide} is no slide by its name; known are {', '.join(sorted(DRIVERS))}")
-    key = safe_id(slide.stem)
-    if not key:
-        stop(f"{slide.name} leaves no usable name; rename it")
-    folder = Path(loaded.resolve(loaded.incoming.folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    placed = folder / f"{key}{slide.suffix}"
-    if slide.absolute() != placed.absolute() and not (placed.exists() and placed.resolve() == slide.resolve()):
-        if placed.exists() or placed.is_symlink():
-            if not placed.is_symlink():
-                stop(f"{placed} is another slide of that name; rename {slide.name} or take that one away")
-            placed.unlink()
-        placed.symlink_to(slide.absolute())
+    taken = {str(a.partition) for a in stored_artefacts(storage_of(loaded)) if a.asset.startswith("incoming_")}
+    key = placed_slide(slide, Path(loaded.resolve(loaded.incoming.folder)), taken)
+    if key != slide.stem:
+        say(f"{slide} is new slide {key}")
     with dagster_instance() as instance:
         _run_prediction(loaded, instance, key)
     print_prediction(loaded, key)
@@ -188,7 +181,7 @@ def ui(
     command = "dev" if daemon else None
     binary = str(Path(sys.executable).parent / ("dagster" if daemon else "dagster-webserver"))
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
-    console.print(f"Dagster UI of study [bold]{loaded.name}[/] on [bold]http://127.0.0.1:{port}[/], Ctrl+C ends it")
+    say("Dagster UI of study ", bold(loaded.name), " on ", bold(f"http://127.0.0.1:{port}"), ", Ctrl+C ends it")
     try:
         code = serve([*arguments, "-m", "histo_assets.definitions"])
     finally:
@@ -209,6 +202,7 @@ app.command()(tables)
 
 def main() -> None:
     """Run the command line; an error of the package's own kinds, or of a full disk, is one sentence."""
+    print_any_name()
     with ended_by_signals():
         try:
             app()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from histo_assets.cli.environment import console, say, stop
+from histo_assets.cli.environment import bold, say, stop
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, SamplesIn, Units
 from histo_assets.core.progress import Progress, silent
@@ -153,7 +153,7 @@ def _progress() -> Iterator[Progress]:
         yield silent
         return
     with terminal.status("starting") as status:
-        yield lambda line: status.update(escape(line))
+        yield lambda line: status.update(Text(line))
 
 
 def _json(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> str:
@@ -180,4 +180,4 @@ def _print(report: ExpressionReport, settings: ExpressionSettings, out: Path) ->
     say("other rules for names: " + ", ".join(others))
     for note in report.notes:
         say(f"note: {note}")
-    console.print(f"{len(report.samples):,} samples x {len(report.var):,} genes: [bold]{escape(str(out))}[/]")
+    say(f"{len(report.samples):,} samples x {len(report.var):,} genes: ", bold(out))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
-from histo_assets.cli.environment import console, folder_of, say
+from histo_assets.cli.environment import bold, console, folder_of, say
 
 if TYPE_CHECKING:
     from histo_assets.defs.whole_study import Stage
@@ -35,8 +36,8 @@ def print_prediction(study: Study, key: str) -> None:
         )
     console.print(table)
     if summary.unlike_training:
-        console.print(f"[yellow]Unlike the training slides[/]: {summary.novelty_sentence}")
-    console.print(f"Page: [bold]{folder / 'page.html'}[/]")
+        say(Text("Unlike the training slides", "yellow"), f": {summary.novelty_sentence}")
+    say("Page: ", bold(folder / "page.html"))
 
 
 def _fetching(plan: StudyPlan) -> dict[str, str]:
@@ -49,7 +50,7 @@ def _fetching(plan: StudyPlan) -> dict[str, str]:
 
 def print_plan(plan: StudyPlan, stages: Sequence[Stage], due: int, left_over: Sequence[str]) -> None:
     """Print a plan for people: with its stages, how many runs are `due`, and the partitions that no study has."""
-    console.print(f"[bold]{plan.study}[/]: {plan.title}")
+    say(bold(plan.study), f": {plan.title}")
     regime, detectable = plan.regime, plan.regime.detectable_out_of_fold
     rows = {
         "slides in the manifest": f"{plan.manifest_slides:,}",

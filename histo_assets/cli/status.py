@@ -96,7 +96,7 @@ def _print(staleness: Staleness, statuses: Sequence[Status]) -> None:
     oldest = min((_looked_at(staleness, name) for name in staleness.sources.names), default=datetime.now(UTC))
     say(f"The cohort's files were looked at {_ago(oldest)}; --look looks anew.")
     if counts["fresh"] < len(statuses):
-        console.print("`histo-assets materialize` makes what is missing or stale.", markup=False)
+        console.print("`histo-assets materialize` makes what is missing or stale.")
 
 
 def status_lines(statuses: Sequence[Status]) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from histo_assets.cli.environment import console, open_study, say, stop, storage_of
+from histo_assets.cli.environment import bold, console, open_study, say, stop, storage_of
 from histo_assets.core.progress import silent
 from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 
@@ -224,11 +225,11 @@ def _summary(result: SingleSlide, cpu: float) -> TilingSummary:
 
 def _print(summary: TilingSummary, out: Path) -> None:
     if summary.quarantined:
-        console.print(f"[red]quarantined[/]: {summary.quarantined}")
+        say(Text("quarantined", "red"), f": {summary.quarantined}")
         return
     thrown = ", ".join(f"{count} {reason}" for reason, count in summary.rejected.items() if count) or "none"
     console.print(f"{summary.kept} tiles of {summary.candidates} grid cells; rejected: {thrown}")
-    console.print(f"Tiles, index and pictures: [bold]{out}[/]")
+    say("Tiles, index and pictures: ", bold(out))
 
 
 def _cpu_seconds() -> float:

@@ -116,6 +116,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         table="cohort.SelectedSlides",
         kinds={"table", "pandas"},
         reads=[f"selection.{name}" for name in ("rule", "slides_per_tissue", "min_slides", "seed")],
+        derived={"slides.file_name": template} if (template := assets.study.slides.file_name) else {},
         ins={"slide_pairs": assets.one("slide_pairs"), "slide_manifest": assets.one("slide_manifest")},
         partitions=assets.partitions.tissues,
         checks={"enough_slides": "The tissue has at least the study's minimum of slides."},
@@ -128,9 +129,11 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.cohort.ids import siblings_of
         from histo_assets.core.cohort.selection import select_slides
         from histo_assets.core.figures.cohort import selection_figure
+        from histo_assets.core.slides.inspection import names_of_slides
 
         selected = select_slides(slide_pairs, study.selection, context.partition_key)
-        selected["siblings"] = siblings_of(list(selected["slide"]), list(slide_manifest["slide"]))
+        own, known = (list(names_of_slides(table).values()) for table in (selected, slide_manifest))
+        selected["siblings"] = siblings_of(own, known, prefixes=study.slides.file_name is not None)
         minimum = study.selection.min_slides
         available = int((slide_pairs["tissue"] == context.partition_key).sum())
         return result(

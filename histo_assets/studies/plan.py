@@ -85,7 +85,8 @@ def plan_study(study: Study) -> StudyPlan:
     parts = {tissue: select_slides(pairs, study.selection, tissue) for tissue in study.selection.tissues}
     selected = pd.concat(parts.values(), ignore_index=True)
     split = split_donors(selected, study.split)
-    found = _slide_sizes(study, list(selected["slide"]), list(manifest["slide"]))
+    found, doubtful = _slide_sizes(study, selected, manifest)
+    missing += doubtful
     absent = len(selected) - len(found)
     source = study.slides.source
     if absent and source.kind == "folder":
@@ -154,20 +155,30 @@ def _source_name(study: Study) -> str:
     return named[source.kind]
 
 
-def _slide_sizes(study: Study, slides: list[str], known: list[str]) -> dict[str, int]:
+def _slide_sizes(study: Study, selected: pd.DataFrame, manifest: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
     """Return slide -> bytes of the slides that are there, or were fetched and dropped once their tiles were made.
 
-    `known` are all slides of the cohort.
+    Also sentences on slides whose file cannot be told.
     """
-    from histo_assets.core.cohort.ids import match_slide_files
+    from histo_assets.core.cohort.errors import CohortError
     from histo_assets.core.download.fetched import fetched_slides
-    from histo_assets.core.slides.inspection import slide_files
+    from histo_assets.core.slides.found import found_slides
+    from histo_assets.core.slides.inspection import names_of_slides
 
     folder = study.resolve(study.slides.folder)
-    matched = match_slide_files(slides, slide_files(folder), known)
-    sizes = {record.slide: record.bytes for record in fetched_slides(Path(folder)) if record.tiled}
-    sizes = {slide: size for slide, size in sizes.items() if slide in set(slides)}
-    return sizes | {slide: _bytes(Path(path)) for slide, path in matched.items()}
+    files, known = found_slides(folder, study.slides), set(names_of_slides(manifest).values())
+    names, doubtful = names_of_slides(selected), []
+    records = [record for record in fetched_slides(Path(folder)) if record.tiled or record.is_there(Path(folder))]
+    sizes = {record.slide: record.bytes for record in records if record.slide in names}
+    for slide, name in names.items():
+        try:
+            path = files.of(name, known)
+        except CohortError as error:
+            doubtful.append(str(error))
+            continue
+        if path is not None:
+            sizes[slide] = _bytes(Path(path))
+    return sizes, doubtful
 
 
 def _bytes(path: Path) -> int:

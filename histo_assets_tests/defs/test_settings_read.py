@@ -48,6 +48,7 @@ READ_BY: dict[str, set[str]] = {
         "study_report",
     },
     "slides.folder": NOTHING,
+    "slides.file_name": {"selected_slides"},
     "slides.source": {"raw_slides"},
     "slides.source.url": NOTHING,
     "slides.source.listing": NOTHING,

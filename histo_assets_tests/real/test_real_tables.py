@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histo_assets.core.cohort.ids import GTEX_SLIDE, match_slide_files
+from histo_assets.core.cohort.ids import GTEX_SLIDE
 from histo_assets.core.cohort.pairing import pair_slides
 from histo_assets.core.cohort.reading import read_manifest, read_rna_samples
 from histo_assets.core.cohort.selection import select_slides
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
+from histo_assets.core.cohort.slide_files import match_slide_files
 from histo_assets.core.cohort.splits import leaking_donors, split_donors
 from histo_assets.core.expression.filters import gene_filter
 from histo_assets.core.expression.gct import open_gct

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
+from histo_assets.core.cohort.ids import exact_name
 from histo_assets.core.cohort.readers.registry import READERS
 from histo_assets.core.cohort.settings import CohortSettings
 from histo_assets.core.cohort.table_files import read_table
@@ -103,6 +104,8 @@ def read_rna_samples(path: str) -> pd.DataFrame:
         path, text=("SAMPID", "SMTSD", "sample_id", "donor_id", "tissue_id", "sample", "donor", "tissue")
     )
     samples = _from_attributes(table, path) if "SAMPID" in table else _from_list(table, path)
+    for name in ("sample", "donor", "tissue_name"):
+        samples[name] = samples[name].map(exact_name)
     refuse_empty(samples, "sample", path)
     refuse_repeated(samples, "sample", path)
     return samples.reset_index(drop=True)

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from histo_assets.core.cohort.folders import files_below
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile, fetch_file
 from histo_assets.core.download.settings import SourceSettings
@@ -113,16 +114,9 @@ def fetched_slides(folder: Path) -> list[FetchedSlide]:
 
 
 def user_files(folder: Path) -> list[Path]:
-    """Return the files below `folder` that nobody fetched, sorted; hidden ones are left out."""
-    if not folder.is_dir():
-        return []
+    """Return the files below `folder` that nobody fetched, by `files_below`."""
     ours = {record.name for record in fetched_slides(folder) if record.is_there(folder)}
-    files = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and parts[0] not in ours and not any(part.startswith(".") for part in parts):
-            files.append(path)
-    return files
+    return [path for path in map(Path, files_below(folder)) if path.relative_to(folder).parts[0] not in ours]
 
 
 def write_record(folder: Path, record: FetchedSlide) -> None:

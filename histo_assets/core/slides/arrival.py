@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.ids import match_slide_files
+from histo_assets.core.cohort.slide_files import SlideFiles
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.fetched import (
     FetchedSlide,
@@ -25,7 +25,15 @@ from histo_assets.core.download.fetched import (
 )
 from histo_assets.core.download.slide_source import RemoteSlide, SlideSource
 from histo_assets.core.progress import Progress, silent
-from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
+from histo_assets.core.slides.found import slides_among
+from histo_assets.core.slides.inspection import (
+    inspect_slides,
+    kept_in,
+    name_of_row,
+    names_of_slides,
+    slide_table,
+    thumbnails,
+)
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp
@@ -60,7 +68,7 @@ def arrived_slides(
     if source.kind == "folder":
         return inspect_slides(selected, folder, settings, known), {}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    cohort = set(known or selected["slide"])
+    cohort = {*known, *names_of_slides(selected).values()}
     arrivals = _Arrivals(Path(folder), settings, SlideSource(source, cohort), cohort, progress)
     rows = selected.to_dict("records")
     with ThreadPoolExecutor(source.parallel) as pool:
@@ -118,8 +126,9 @@ class _Arrivals:
         self.thumbnails: dict[str, bytes] = {}
         self._folder, self._settings, self._source = folder, settings, source
         self._known, self._progress = set(known), progress
-        self._own = [str(path) for path in user_files(folder)]
-        self._own += sorted({str(path.parent) for path in map(Path, self._own) if path.suffix.lower() == ".dcm"})
+        own = slides_among(path.relative_to(folder).as_posix() for path in user_files(folder))
+        folders = [str(folder / slide) for slide, files in own.items() if files != [slide]]
+        self._own = SlideFiles([str(folder / slide) for slide in own], settings.file_name, folders)
         self._in_hand: set[str] = set()
         self._lock = threading.Lock()
 
@@ -127,7 +136,7 @@ class _Arrivals:
         """Return what is known of one slide, after fetching it where need be."""
         slide = str(row["slide"])
         try:
-            own = match_slide_files([slide], self._own, self._known).get(slide)
+            own = self._own.of(name_of_row(row), self._known)
             if own is not None:
                 return kept_in(self._folder, inspect_slide(own, self._settings, slide))
             before = fetched_slide(self._folder, slide)
