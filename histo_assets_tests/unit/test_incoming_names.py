@@ -11,7 +11,7 @@ import pytest
 from histo_assets.core.errors import HistoError
 from histo_assets.core.incoming.placing import placed_slide
 from histo_assets.core.slides.found import new_slides
-from histo_assets.core.slides.inspection import incoming_record
+from histo_assets.core.slides.inspection import inspect_incoming
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.defs.automation import settled_files
 from histo_assets.demo.svs import write_svs
@@ -55,8 +55,8 @@ def test_every_slide_of_the_incoming_folder_has_a_key_and_the_key_leads_to_its_f
     keys = new_slides(tmp_path)
     assert sorted(keys.values()) == sorted(NAMES)
     for key, file in keys.items():
-        record = incoming_record(str(tmp_path), key, SlideSettings())
-        assert (record["path"], record["quarantined"], record["missing"]) == (file, None, None)
+        record = inspect_incoming(str(tmp_path), key, SlideSettings()).record
+        assert (record.path, record.quarantined, record.missing) == (file, None, None)
 
 
 def test_a_safe_name_is_its_own_key(tmp_path: Path, svs: bytes) -> None:
@@ -72,7 +72,7 @@ def test_a_picture_beside_a_new_slide_is_no_slide(tmp_path: Path, svs: bytes) ->
 
 def test_a_key_that_two_files_share_names_both(tmp_path: Path, svs: bytes) -> None:
     put(tmp_path, svs, "twin.svs", "twin.tif")
-    missing = incoming_record(str(tmp_path), "twin", SlideSettings())["missing"]
+    missing = inspect_incoming(str(tmp_path), "twin", SlideSettings()).record.missing
     assert "it holds twin.svs and twin.tif" in missing
 
 
@@ -116,8 +116,8 @@ def test_the_key_of_a_slide_that_has_gone_is_not_given_to_another(tmp_path: Path
 def test_predict_takes_any_name(tmp_path: Path, svs: bytes, name: str) -> None:
     put(tmp_path, svs, name)
     key = placed_slide(tmp_path / name, tmp_path / "incoming")
-    record = incoming_record(str(tmp_path / "incoming"), key, SlideSettings())
-    assert (record["missing"], record["quarantined"]) == (None, None)
+    record = inspect_incoming(str(tmp_path / "incoming"), key, SlideSettings()).record
+    assert (record.missing, record.quarantined) == (None, None)
 
 
 def test_predict_takes_a_slide_that_lies_in_the_incoming_folder_as_it_is(tmp_path: Path, svs: bytes) -> None:
@@ -133,8 +133,8 @@ def test_predict_takes_a_dicom_folder_and_a_folder_that_holds_one_slide(tmp_path
     incoming = tmp_path / "incoming"
     key = placed_slide(tmp_path / "study" / "Series 1.2", incoming)
     assert placed_slide(tmp_path / "study", incoming) == key
-    record = incoming_record(str(incoming), key, SlideSettings())
-    assert (record["vendor"], record["quarantined"]) == ("dicom", None)
+    record = inspect_incoming(str(incoming), key, SlideSettings()).record
+    assert (record.vendor, record.quarantined) == ("dicom", None)
 
 
 def test_predict_says_what_a_folder_or_a_file_is_instead(tmp_path: Path, svs: bytes) -> None:
