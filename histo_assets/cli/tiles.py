@@ -46,7 +46,7 @@ def tile(  # noqa: PLR0913 - an option of the command each
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Cut one slide into quality-controlled tiles: a shard, an index and pictures. Exit 1: quarantined."""
-    from histo_assets.core.cohort.ids import safe_id
+    from histo_assets.core.cohort.ids import marked_id, safe_id
     from histo_assets.core.files import write_json
     from histo_assets.core.tiling.one_slide import tile_slide
 
@@ -57,9 +57,7 @@ def tile(  # noqa: PLR0913 - an option of the command each
     for name, value in (("--mpp", mpp), ("--assume-mpp", assume_mpp)):
         if value is not None and not 0 < value < math.inf:
             stop(f"{name} {value:g} is no resolution; give micrometres per pixel, such as 0.5")
-    key = safe_id(slide.stem)
-    if not key:
-        stop(f"{slide.name} leaves no usable name; rename it")
+    key = safe_id(slide.stem) or marked_id(slide.stem)
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
     before = _cpu_seconds()
     progress = silent if as_json else say

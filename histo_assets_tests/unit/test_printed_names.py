@@ -41,6 +41,14 @@ def test_a_quarantined_slide_is_named_whole(tmp_path: Path, monkeypatch: pytest.
     assert "quarantined: a [x] :boom:.svs is no TIFF file" in ran.output
 
 
+def test_a_slide_without_any_plain_letter_in_its_name_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_svs(tmp_path / "a.svs", tissue_picture())
+    (tmp_path / "a.svs").rename(tmp_path / "症例.svs")
+    ran = CliRunner().invoke(app, ["tile", "症例.svs", "out", "--tile-px", "64", "--mpp", "0.5", "--tiles", "2"])
+    assert ran.exit_code == 0, ran.output
+
+
 def test_a_name_that_the_terminal_cannot_show_is_printed_by_its_bytes(capfd: pytest.CaptureFixture[str]) -> None:
     from histo_assets.cli.environment import print_any_name
 

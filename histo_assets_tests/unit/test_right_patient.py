@@ -144,6 +144,14 @@ def test_a_linked_dicom_folder_is_a_slide(tmp_path: Path) -> None:
     assert inspected(tmp_path, "A1")[0]["vendor"] == "dicom"
 
 
+def test_suffixes_are_read_in_either_case(tmp_path: Path, svs: bytes) -> None:
+    put(tmp_path, svs, "A1.SVS")
+    write_dicom(tmp_path / "slides" / "A2", stroma(300, 300))
+    for file in (tmp_path / "slides" / "A2").iterdir():
+        file.rename(file.with_suffix(".DCM"))
+    assert [record["vendor"] for record in inspected(tmp_path, "A1", "A2")] == ["aperio", "dicom"]
+
+
 @pytest.mark.parametrize("picture", ["A1.jpg", "A1.JPEG", "thumbs/A1.png", "A1.svs.jpg"])
 def test_a_picture_called_like_a_slide_is_no_twin_of_it(tmp_path: Path, svs: bytes, picture: str) -> None:
     put(tmp_path, svs, "A1.svs")

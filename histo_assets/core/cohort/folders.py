@@ -14,7 +14,8 @@ def files_below(folder: str | os.PathLike[str]) -> list[str]:
     under the same name already is left out. So are hidden files and folders, and names that are no UTF-8, for which
     no path can be printed or stored (see `names_that_are_no_text`).
     """
-    own, linked = [], []
+    own: list[str] = []
+    linked: list[str] = []
     for parent, name in _walked(os.fspath(folder)):
         path = os.path.join(parent, name)
         if is_text(path):

@@ -46,7 +46,7 @@ def read_dicom(path: Path) -> DicomSeries:
     SlideError
         No file of it is a whole-slide image, or one is no DICOM file.
     """
-    files = sorted(path.glob("*.dcm")) if path.is_dir() else [path]
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() == ".dcm") if path.is_dir() else [path]
     read = [_read_level(file) for file in files]
     levels = sorted((level for level in read if level is not None), key=lambda level: -level.stored.width)
     if not levels:
