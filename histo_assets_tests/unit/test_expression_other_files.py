@@ -657,3 +657,13 @@ def test_no_bytes_leave_a_traceback(tmp_path_factory, name, content):
                 read(path, samples_in=samples_in)
             except ExpressionError as error:
                 assert str(path) in str(error)
+
+
+def test_a_layer_is_recorded_only_where_one_is_named_so_that_earlier_results_stay_fresh():
+    from histo_assets.core.settings import recorded
+    from histo_assets.studies.study import load_study
+
+    study = load_study("tiny")
+    assert "expression.layer" not in recorded(study, ["expression"])
+    named = study.model_copy(update={"expression": study.expression.model_copy(update={"layer": "counts"})})
+    assert recorded(named, ["expression"])["expression.layer"] == "counts"

@@ -106,16 +106,21 @@ class Collected:
 
     def refuse_repeated_genes(self, path: str) -> None:
         """Raise an ExpressionError if an id occurs twice; where ids are all there is, the name rule may drop them."""
-        dates = [gene for gene, times in Counter(self.gene_id).items() if times > 1 and is_date(gene)]
         names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
         if not names_only or RULES[self.settings.names].may_repeat:
-            if dates:
-                raise ExpressionError(
-                    f"{path}: the gene {dates[0]!r} occurs {self.gene_id.count(dates[0])} times: a spreadsheet made "
-                    f"this date of the names of several genes ({' and '.join(genes_of_date(dates[0])) or 'unknown'}); "
-                    f"give the file as it was before"
-                )
+            self._refuse_repeated_dates(path)
             refuse_repeated(self.gene_id, "gene", path)
+
+    def _refuse_repeated_dates(self, path: str) -> None:
+        if len(set(self.gene_id)) == len(self.gene_id):
+            return
+        dates = [gene for gene, times in Counter(self.gene_id).items() if times > 1 and is_date(gene)]
+        if dates:
+            raise ExpressionError(
+                f"{path}: the gene {dates[0]!r} occurs {self.gene_id.count(dates[0])} times: a spreadsheet made this "
+                f"date of the names of several genes ({' and '.join(genes_of_date(dates[0])) or 'unknown'}); give the "
+                f"file as it was before"
+            )
 
     def notes(self) -> list[str]:
         """Return a note on genes that go by their id because the file names only some."""

@@ -39,7 +39,7 @@ def is_gene(name: str) -> bool:
     >>> [is_gene(name) for name in ("ERCC1", "ERCC-00002", "__no_feature", "N_unmapped", "SUMO1", "Total")]
     [True, False, False, False, True, False]
     """
-    return _ANY.fullmatch(name) is None
+    return name.startswith("ENS") or _ANY.fullmatch(name) is None
 
 
 @dataclass

@@ -45,6 +45,7 @@ _MONTHS = {
     for word in words.split()
 }
 _STARTS = {word[:3] for word in _MONTHS}
+_FIRST = {*"0123456789", *(case for word in _STARTS for case in (word[0], word[0].upper()))}
 _WORDS = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DAY_MONTH = re.compile(rf"(\d{{1,2}})[-. /]{{1,2}}({_WORDS})\.?(?:[-. /](?:\d\d|\d{{4}}))?", re.IGNORECASE)
 _MONTH_DAY = re.compile(rf"({_WORDS})\.?[-. /](\d{{1,2}})", re.IGNORECASE)
@@ -74,9 +75,11 @@ def is_date(name: str) -> bool:
     >>> [is_date(name) for name in ("1-Mar", "Sep-02", "2023-03-05", "03/01/2023", "1. Mrz", "MARCH1", "DEC1", "HLA-A")]
     [True, True, True, True, True, False, False, False]
     """
-    if not (name[:1].isdecimal() or name[:3].lower() in _STARTS):
-        return False
-    return any(form.fullmatch(name) for form in (_DAY_MONTH, _MONTH_DAY, _ISO, _DIGITS))
+    return _may_be_one(name) and any(form.fullmatch(name) for form in (_DAY_MONTH, _MONTH_DAY, _ISO, _DIGITS))
+
+
+def _may_be_one(name: str) -> bool:
+    return name[:1].isdecimal() or name[:3].lower() in _STARTS
 
 
 def genes_of_date(name: str) -> list[str]:
@@ -101,11 +104,12 @@ def restored(gene_id: Sequence[str], symbol: Sequence[str]) -> Restored:
     An Ensembl id says which gene it was; else a date is a gene's name only where one gene alone may be meant, no other
     row may be the same gene, and the file does not have that gene besides.
     """
-    if _are_of_a_worm(symbol):
+    rows = [row for row, name in enumerate(symbol) if name[:1] in _FIRST and _may_be_one(name)]
+    if not rows or _are_of_a_worm(symbol):
         return Restored(list(gene_id), list(symbol), [])
     days = _are_mostly_names(symbol)
-    odd = [row for row, name in enumerate(symbol) if is_date(name) or (days and _DAY.fullmatch(name))]
-    clones = [name for name in symbol if _CLONE.fullmatch(name)]
+    odd = [row for row in rows if is_date(symbol[row]) or (days and _DAY.fullmatch(symbol[row]))]
+    clones = [symbol[row] for row in rows if _CLONE.fullmatch(symbol[row])]
     ids, symbols = list(gene_id), list(symbol)
     notes = []
     if odd:
@@ -165,7 +169,7 @@ def _are_mostly_names(symbols: Sequence[str]) -> bool:
 
 def _are_of_a_worm(symbols: Sequence[str]) -> bool:
     """Return whether genes go by the names of nematodes, where `dec-7` and `sep-1` are genes."""
-    return sum(_WORM.fullmatch(name) is not None for name in symbols) > _FEW * len(symbols)
+    return sum("-" in name and _WORM.fullmatch(name) is not None for name in symbols) > _FEW * len(symbols)
 
 
 def _month_and_day(name: str) -> list[tuple[int, int]]:
