@@ -16,6 +16,7 @@ from histo_assets.defs.executor import in_process_executor
 from histo_assets.defs.progress import progress_logger
 from histo_assets.defs.rooms import build_rooms
 from histo_assets.defs.study_assets import StudyAssets
+from histo_assets.machine import prepare_machine
 from histo_assets.storage.io_managers import StorageResource, build_io_managers
 from histo_assets.studies.study import Study, load_study
 
@@ -42,10 +43,10 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         assets = StudyAssets(study)
-        made = build_rooms(assets)
+        asset_definitions = build_rooms(assets)
         jobs, schedules, sensors = automation.build(assets, storage, build_definitions)
         return dg.Definitions(
-            assets=made,
+            assets=asset_definitions,
             jobs=jobs,
             schedules=schedules,
             sensors=sensors,
@@ -55,4 +56,5 @@ def build_definitions(study: Study, storage: str | None = None) -> dg.Definition
         )
 
 
+prepare_machine()
 defs = build_definitions(load_study())

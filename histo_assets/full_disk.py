@@ -26,7 +26,7 @@ def places() -> dict[str, Path]:
         "HISTO_COHORTS": os.environ.get("HISTO_COHORTS", "data/cohorts"),
         "TMPDIR": tempfile.gettempdir(),
     }
-    return {name: Path(value).expanduser().absolute() for name, value in named.items() if "://" not in value}
+    return {name: Path(os.path.expanduser(value)).absolute() for name, value in named.items() if "://" not in value}
 
 
 def why_it_cannot_write(error: BaseException) -> str | None:
@@ -50,7 +50,7 @@ def why_the_storage_is_silent(error: BaseException) -> str | None:
 
 
 def with_its_place(problem: str) -> str:
-    """Return what a step said of its failure, with the place that is full where that was the reason."""
+    """Return a step's own account of its failure, with the place that is full where that was the reason."""
     if os.strerror(errno.ENOSPC) not in problem and SQLITE_FULL not in problem:
         return problem
     return f"{problem}; {_sentence(True, SQLITE_FULL in problem, None)}"

@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Process:
-    """What tells a process from every other one, on this machine and others, before and after a reboot.
+    """The identity of a process among all others, on this machine and others, before and after a reboot.
 
     Attributes
     ----------
@@ -74,13 +74,13 @@ def descendants(pid: int) -> list[int]:
         fields = _stat(int(entry.name)) if entry.name.isdigit() else None
         if fields is not None and fields[0] not in "ZX":
             children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
+    living: list[int] = []
     parents = [pid]
     while parents:
         below = children.get(parents.pop(), [])
-        found += below
+        living += below
         parents += below
-    return found
+    return living
 
 
 def kill_descendants(patience: float = 2.0) -> None:
@@ -96,7 +96,7 @@ def kill_descendants(patience: float = 2.0) -> None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return what `/proc/<pid>/stat` says after the program's name, or None where there is no such process."""
+    """Return the fields of `/proc/<pid>/stat` after the program's name, or None where there is no such process."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

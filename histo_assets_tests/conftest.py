@@ -56,7 +56,7 @@ class FinishedStudy:
     folder: Path
     instance: Any
     outcome: Any
-    said: list[str]
+    lines: list[str]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -121,10 +121,10 @@ def run_study(study: Any, folder: Path, select: list[str] | None = None) -> Fini
     (home / "dagster.yaml").write_text((package_folder() / "defs" / "instance.yaml").read_text())
     os.environ["HISTO_CACHE"] = str(folder / "cache")
     instance = dg.DagsterInstance.from_config(str(home))
-    said: list[str] = []
+    lines: list[str] = []
     driver = StudyDriver(build_definitions(study, str(folder / "data")), study, instance)
-    outcome = driver.bring_up_to_date(said.append, select)
-    return FinishedStudy(study, folder, instance, outcome, said)
+    outcome = driver.bring_up_to_date(lines.append, select)
+    return FinishedStudy(study, folder, instance, outcome, lines)
 
 
 def package_folder() -> Path:

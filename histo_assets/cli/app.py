@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_assets.cli.environment import (
+    bold,
     check_names,
     console,
     dagster_instance,
@@ -24,6 +26,7 @@ from histo_assets.cli.environment import (
     left_over,
     live_progress,
     open_study,
+    print_any_name,
     quiet_logs,
     report_path,
     say,
@@ -67,7 +70,7 @@ def demo(study: StudyOption = "demo") -> None:
     loaded = open_study(study)
     write_missing_cohort(loaded)
     _materialize(loaded, None, None, force=False)
-    console.print(f"\nThe study on one page: [bold]{report_path(loaded)}[/]\nThe Dagster UI: [bold]make ui[/]")
+    say("\nThe study on one page: ", bold(report_path(loaded)), "\nThe Dagster UI: ", bold("make ui"))
 
 
 @app.command()
@@ -106,39 +109,33 @@ def plan(study: StudyOption = None, as_json: Annotated[bool, typer.Option("--jso
         quiet_logs()
         driver = driver_of(loaded, instance)
         driver.observe_sources()
-        stages = [{"assets": list(s.assets), "partitions": [p for p in s.partitions if p]} for s in driver.stages()]
-        due = [{"assets": list(w.assets), "partition": w.partition, "why": list(w.reasons)} for w in driver.plan()]
-        removed = left_over(loaded)
-    content = {**planned.as_json(), "stages": stages, "due": due, "partitions_without_a_study": removed}
-    if as_json:
-        print(json.dumps(content, indent=1, default=str))
+        stages, due, removed = driver.stages(), driver.plan(), left_over(loaded)
+    if not as_json:
+        print_plan(planned, stages, len(due), removed)
         return
-    print_plan(content)
+    content = {
+        **asdict(planned),
+        "stages": [{"assets": s.assets, "partitions": [key for key in s.partitions if key]} for s in stages],
+        "due": [{"assets": work.assets, "partition": work.partition, "why": work.reasons} for work in due],
+        "partitions_without_a_study": removed,
+    }
+    print(json.dumps(content, indent=1, default=str))
 
 
 @app.command()
-def predict(slide: Annotated[Path, typer.Argument(help="A whole-slide image.")], study: StudyOption = None) -> None:
+def predict(
+    slide: Annotated[Path, typer.Argument(help="A whole-slide image, or a folder of DICOM files.")],
+    study: StudyOption = None,
+) -> None:
     """Predict tissue and expression of a new slide against a finished study, and write a page with pictures."""
-    from histo_assets.core.cohort.ids import safe_id
-    from histo_assets.core.slides.slide import DRIVERS
+    from histo_assets.core.incoming.placing import placed_slide
+    from histo_assets.storage.prune import stored_artefacts
 
     loaded = open_study(study)
-    if not slide.exists():
-        stop(f"{slide} does not exist")
-    if slide.suffix.lower() not in DRIVERS:
-        stop(f"{slide} is no slide by its name; known are {', '.join(sorted(DRIVERS))}")
-    key = safe_id(slide.stem)
-    if not key:
-        stop(f"{slide.name} leaves no usable name; rename it")
-    folder = Path(loaded.resolve(loaded.incoming.folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    placed = folder / f"{key}{slide.suffix}"
-    if slide.absolute() != placed.absolute() and not (placed.exists() and placed.resolve() == slide.resolve()):
-        if placed.exists() or placed.is_symlink():
-            if not placed.is_symlink():
-                stop(f"{placed} is another slide of that name; rename {slide.name} or take that one away")
-            placed.unlink()
-        placed.symlink_to(slide.absolute())
+    taken = {str(a.partition) for a in stored_artefacts(storage_of(loaded)) if a.asset.startswith("incoming_")}
+    key = placed_slide(slide, Path(loaded.resolve(loaded.incoming.folder)), taken)
+    if key != slide.stem:
+        say(f"{slide} is new slide {key}")
     with dagster_instance() as instance:
         _run_prediction(loaded, instance, key)
     print_prediction(loaded, key)
@@ -158,12 +155,12 @@ def prune(
     loaded = open_study(study)
     storage, grace = storage_of(loaded), timedelta(days=days)
     used, unsure = shards_in_use(loaded)
-    found = prune_storage(storage, grace, known_partitions(loaded), dry_run=not yes, orphans=orphans)
-    found += prune_shards(storage, "tiles", used, grace, dry_run=not yes, unsure=unsure, orphans=orphans)
-    removed = [item for item in found if orphans or not item.orphan]
+    candidates = prune_storage(storage, grace, known_partitions(loaded), dry_run=not yes, orphans=orphans)
+    candidates += prune_shards(storage, "tiles", used, grace, dry_run=not yes, unsure=unsure, orphans=orphans)
+    removed = [item for item in candidates if orphans or not item.orphan]
     for item in removed:
         say(f"{'removed' if yes else 'would remove'} {item.path}: {item.reason}")
-    if kept := [item for item in found if item not in removed]:
+    if kept := [item for item in candidates if item not in removed]:
         say("\nOrphans, kept because a lost pointer may have meant them:")
         for item in kept:
             say(f"{item.path}: {item.reason}")
@@ -184,7 +181,7 @@ def ui(
     command = "dev" if daemon else None
     binary = str(Path(sys.executable).parent / ("dagster" if daemon else "dagster-webserver"))
     arguments = [binary, *([command] if command else []), "-h", "127.0.0.1", "-p", str(port)]
-    console.print(f"Dagster UI of study [bold]{loaded.name}[/] on [bold]http://127.0.0.1:{port}[/], Ctrl+C ends it")
+    say("Dagster UI of study ", bold(loaded.name), " on ", bold(f"http://127.0.0.1:{port}"), ", Ctrl+C ends it")
     try:
         code = serve([*arguments, "-m", "histo_assets.definitions"])
     finally:
@@ -205,6 +202,7 @@ app.command()(tables)
 
 def main() -> None:
     """Run the command line; an error of the package's own kinds, or of a full disk, is one sentence."""
+    print_any_name()
     with ended_by_signals():
         try:
             app()

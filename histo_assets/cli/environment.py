@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from histo_assets.core.files import file_lock
+from histo_assets.machine import prepare_machine
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from histo_assets.storage.staleness import Staleness
     from histo_assets.studies.study import Study
 
-console = Console(highlight=False, soft_wrap=True)
+# No markup and no emoji: what stands in square brackets or between colons is part of a path or a name.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def open_study(name: str | None) -> Study:
@@ -33,7 +37,8 @@ def open_study(name: str | None) -> Study:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ["DAGSTER_HOME"] = str(Path(os.environ.get("DAGSTER_HOME") or ".dagster").absolute())
+    os.environ["DAGSTER_HOME"] = str(Path(os.path.expanduser(os.environ.get("DAGSTER_HOME") or ".dagster")).absolute())
+    prepare_machine()
     os.environ.setdefault("HISTO_STORAGE", str(Path("data").absolute()))
     os.environ.setdefault("HISTO_COHORTS", str(cohorts_root()))
     try:
@@ -91,10 +96,10 @@ def write_missing_cohort(study: Study, quiet: bool = False) -> None:
     folder = Path(study.resolve(study.cohort.manifest)).parent
     if is_written(study.synthetic, folder):
         return
-    tell = (lambda text: None) if quiet else (lambda text: console.print(f"[dim]{text}[/]"))
+    progress = (lambda text: None) if quiet else (lambda text: say(Text(text, "dim")))
     if not quiet:
-        console.print(f"Writing the cohort of study [bold]{study.name}[/] to {folder}")
-    write_cohort(study.synthetic, folder, tell)
+        say("Writing the cohort of study ", bold(study.name), f" to {folder}")
+    write_cohort(study.synthetic, folder, progress)
 
 
 def driver_of(study: Study, instance: dg.DagsterInstance) -> StudyDriver:
@@ -126,7 +131,7 @@ def storage_of(study: Study) -> StudyStorage:
 
 
 def staleness_of(study: Study) -> Staleness:
-    """Return what answers which artefacts of a study, new slides included, are fresh."""
+    """Return the staleness of a study's artefacts, new slides included."""
     from histo_assets.defs.reconciling import new_slides
     from histo_assets.defs.rooms import study_assets
     from histo_assets.storage.prune import stored_artefacts
@@ -214,7 +219,7 @@ def report_path(study: Study) -> Path:
 
 
 def quiet_logs() -> None:
-    """Keep what Dagster logs and warns of out of what the command says."""
+    """Keep Dagster's log and warnings out of the command's output."""
     import logging
     import warnings
 
@@ -225,21 +230,31 @@ def quiet_logs() -> None:
 
 @contextmanager
 def live_progress() -> Iterator[None]:
-    """Show, in one line that changes, what the running step says of itself; nothing where nobody looks."""
-    from rich.markup import escape
-
+    """Show the progress of the running step in one line that changes; nothing where nobody looks."""
     from histo_assets.defs.progress import listening
 
     if not console.is_terminal:
         yield
         return
-    with console.status("starting") as status, listening(lambda line: status.update(escape(line[: console.width - 4]))):
+    with console.status("starting") as status, listening(lambda line: status.update(Text(line[: console.width - 4]))):
         yield
 
 
-def say(text: str) -> None:
-    """Print a line as it is."""
-    console.print(text, markup=False)
+def say(*parts: str | Text) -> None:
+    """Print a line of parts as they are."""
+    console.print(Text.assemble(*parts))
+
+
+def bold(words: object) -> Text:
+    """Return what is printed in bold."""
+    return Text(str(words), "bold")
+
+
+def print_any_name() -> None:
+    """Have letters that a terminal cannot show, and bytes of names that are no UTF-8, printed in hexadecimal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stop(sentence: str, code: int = 2) -> NoReturn:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from histo_assets.cli.environment import console, say, stop
+from histo_assets.cli.environment import bold, say, stop
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.settings import (
     UNITS_IN_WORDS,
@@ -26,6 +26,7 @@ from histo_assets.core.expression.settings import (
     known_units,
     quantity,
 )
+from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +67,10 @@ def expression(  # noqa: PLR0913 - an option of the command each
     describe = None if attributes is None else _described_by(attributes)
     with _progress() as progress:
         report = write_expression(file, settings, _listed(samples), None, out, progress, describe)
-    answer = _answer(report, settings, out, time.process_time() - began)
     if as_json:
-        print(json.dumps(answer))
+        print(_json(report, settings, out, time.process_time() - began))
     else:
-        _print(answer)
+        _print(report, settings, out)
 
 
 def fetch_release(
@@ -101,12 +101,12 @@ def _settings(
     file: str, units: str, names: str, min_max: float, min_sd: float, samples_in: str, gene_lengths: Path | None
 ) -> ExpressionSettings:
     """Return the options as settings; one that is not allowed ends the command."""
-    for option, given, allowed in (
+    for option, value, allowed in (
         ("--names", names, tuple(RULES)),
         ("--samples-in", samples_in, get_args(SamplesIn)),
     ):
-        if given not in allowed:
-            stop(f"{option} {given} is not known; allowed are {', '.join(allowed)}")
+        if value not in allowed:
+            stop(f"{option} {value} is not known; allowed are {', '.join(allowed)}")
     try:
         units = known_units(units)
     except ValueError:
@@ -132,18 +132,18 @@ def _listed(samples: str | None) -> list[str] | None:
         return None
     path = Path(samples)
     if path.is_file():
-        found = path.read_text().split()
+        names = path.read_text().split()
     elif "/" in samples or path.suffix in (".txt", ".tsv", ".csv", ".list"):
         stop(f"{samples} does not exist; --samples takes a file with one sample a line, or names with commas")
     else:
-        found = [name.strip() for name in samples.split(",") if name.strip()]
-    if not found:
+        names = [name.strip() for name in samples.split(",") if name.strip()]
+    if not names:
         stop(f"--samples {samples} names no sample")
-    return found
+    return names
 
 
 def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
-    """Return what makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
+    """Return a function that makes the table of the samples of a list of RNA samples or GTEx's SampleAttributesDS."""
     from histo_assets.core.cohort.reading import read_rna_samples
 
     table = read_rna_samples(str(attributes)).set_index("sample", drop=False).rename_axis(index=None)
@@ -158,18 +158,18 @@ def _described_by(attributes: Path) -> Callable[[list[str]], pd.DataFrame]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress() -> Iterator[Progress]:
     """Show the last line in place, where somebody looks; standard output is left to the result."""
     terminal = Console(stderr=True, highlight=False)
     if not terminal.is_terminal:
-        yield lambda line: None
+        yield silent
         return
     with terminal.status("starting") as status:
-        yield lambda line: status.update(escape(line))
+        yield lambda line: status.update(Text(line))
 
 
-def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> dict[str, Any]:
-    return {
+def _json(report: ExpressionReport, settings: ExpressionSettings, out: Path, cpu_seconds: float) -> str:
+    content = {
         "out": str(out),
         "units": settings.units,
         "names": settings.filter.names,
@@ -181,13 +181,15 @@ def _answer(report: ExpressionReport, settings: ExpressionSettings, out: Path, c
         "notes": report.notes,
         "cpu_seconds": round(cpu_seconds, 3),
     }
+    return json.dumps(content)
 
 
-def _print(answer: dict[str, Any]) -> None:
-    for step in answer["funnel"]:
+def _print(report: ExpressionReport, settings: ExpressionSettings, out: Path) -> None:
+    for step in report.funnel.to_dict("records"):
         say(f"{step['genes']:>9,}  {step['step']}")
-    others = {row["names"]: row["genes"] for row in answer["alternatives"] if row["names"] != answer["names"]}
-    say("other rules for names: " + ", ".join(f"{rule} {genes:,}" for rule, genes in others.items()))
-    for note in answer["notes"]:
+    genes = dict(zip(report.alternatives["names"], report.alternatives["genes"], strict=True))
+    others = [f"{rule} {count:,}" for rule, count in genes.items() if rule != settings.filter.names]
+    say("other rules for names: " + ", ".join(others))
+    for note in report.notes:
         say(f"note: {note}")
-    console.print(f"{answer['samples']:,} samples x {answer['genes']:,} genes: [bold]{escape(answer['out'])}[/]")
+    say(f"{len(report.samples):,} samples x {len(report.var):,} genes: ", bold(out))

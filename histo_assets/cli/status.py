@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ def status(
             staleness.sources.look(name)
     statuses = staleness.statuses()
     if as_json:
-        print(json.dumps(_content(staleness, statuses), indent=1))
+        print(_json(staleness, statuses))
     else:
         _print(staleness, statuses)
     if any(item.state != "fresh" for item in statuses):
@@ -57,16 +57,16 @@ def reconcile(
     loaded = open_study(study)
     quiet_logs()
     with dagster_instance() as instance:
-        done = reconciled(study_assets(loaded), storage_of(loaded), instance, dry_run)
-    for artefact in done.told:
+        changes = reconciled(study_assets(loaded), storage_of(loaded), instance, dry_run)
+    for artefact in changes.unknown:
         say(f"{'would tell' if dry_run else 'told'} Dagster of {artefact}")
-    for artefact in done.lost:
+    for artefact in changes.lost:
         say(f"Dagster knows {artefact}, which the storage lacks; `histo-assets materialize` makes it")
-    say(f"{len(done.told)} artefacts that Dagster did not know, {len(done.lost)} that the storage lacks")
+    say(f"{len(changes.unknown)} artefacts that Dagster did not know, {len(changes.lost)} that the storage lacks")
 
 
-def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]:
-    return {
+def _json(staleness: Staleness, statuses: Sequence[Status]) -> str:
+    content = {
         "study": staleness.storage.study,
         "storage": str(staleness.storage.root),
         "looked_at": {name: _looked_at(staleness, name).isoformat() for name in staleness.sources.names},
@@ -84,6 +84,7 @@ def _content(staleness: Staleness, statuses: Sequence[Status]) -> dict[str, Any]
             for item in statuses
         ],
     }
+    return json.dumps(content, indent=1)
 
 
 def _print(staleness: Staleness, statuses: Sequence[Status]) -> None:
@@ -95,7 +96,7 @@ def _print(staleness: Staleness, statuses: Sequence[Status]) -> None:
     oldest = min((_looked_at(staleness, name) for name in staleness.sources.names), default=datetime.now(UTC))
     say(f"The cohort's files were looked at {_ago(oldest)}; --look looks anew.")
     if counts["fresh"] < len(statuses):
-        console.print("`histo-assets materialize` makes what is missing or stale.", markup=False)
+        console.print("`histo-assets materialize` makes what is missing or stale.")
 
 
 def status_lines(statuses: Sequence[Status]) -> list[str]:

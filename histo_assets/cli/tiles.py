@@ -10,13 +10,15 @@ import math
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from histo_assets.cli.environment import console, open_study, say, stop, storage_of
+from histo_assets.cli.environment import bold, console, open_study, say, stop, storage_of
+from histo_assets.core.progress import silent
 from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 
 if TYPE_CHECKING:
@@ -52,25 +54,25 @@ def tile(  # noqa: PLR0913 - an option of the command each
         stop(f"{slide} does not exist")
     if out.exists() and not out.is_dir():
         stop(f"{out} is a file; name a folder for the tiles")
-    for name, given in (("--mpp", mpp), ("--assume-mpp", assume_mpp)):
-        if given is not None and not 0 < given < math.inf:
-            stop(f"{name} {given:g} is no resolution; give micrometres per pixel, such as 0.5")
+    for name, value in (("--mpp", mpp), ("--assume-mpp", assume_mpp)):
+        if value is not None and not 0 < value < math.inf:
+            stop(f"{name} {value:g} is no resolution; give micrometres per pixel, such as 0.5")
     key = safe_id(slide.stem)
     if not key:
         stop(f"{slide.name} leaves no usable name; rename it")
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
     before = _cpu_seconds()
-    tell = (lambda sentence: None) if as_json else say
-    done = tile_slide(slide, key, out, tiling, opening, tissue, tell)
-    if done.tiles is not None:
-        _write_pictures(done, tiling, tissue, out)
-    answer = _answer(done, _cpu_seconds() - before)
-    write_json(out / "result.json", answer)
+    progress = silent if as_json else say
+    result = tile_slide(slide, key, out, tiling, opening, tissue, progress)
+    if result.tiles is not None:
+        _write_pictures(result, tiling, tissue, out)
+    summary = _summary(result, _cpu_seconds() - before)
+    write_json(out / "result.json", asdict(summary))
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(asdict(summary)))
     else:
-        _print(answer, out)
-    if done.quarantined:
+        _print(summary, out)
+    if result.quarantined:
         raise typer.Exit(1)
 
 
@@ -87,26 +89,26 @@ def calibrate(
     from histo_assets.core.tiling.calibration import proposed_thresholds, study_reference, write_thresholds
 
     loaded = open_study(study)
-    looked = _looked_at(loaded)
-    found = proposed_thresholds(looked)
+    decisions = _decisions(loaded)
+    thresholds = proposed_thresholds(decisions)
     quality = loaded.tiling.quality
-    now = {item.tissue: quality.for_tissue(item.tissue).threshold(JPEG_SIZE.setting) for item in found}
+    now = {item.tissue: quality.for_tissue(item.tissue).threshold(JPEG_SIZE.setting) for item in thresholds}
     if as_json:
-        print(json.dumps([asdict(item) | {"now": now[item.tissue]} for item in found]))
+        print(json.dumps([asdict(item) | {"now": now[item.tissue]} for item in thresholds]))
     else:
-        _print_thresholds(found, now)
+        _print_thresholds(thresholds, now)
     if picture is not None:
-        proposed = {item.tissue: item.threshold for item in found if item.threshold is not None}
-        picture.write_bytes(png(jpeg_size_figure(looked, proposed)))
+        proposed = {item.tissue: item.threshold for item in thresholds if item.threshold is not None}
+        picture.write_bytes(png(jpeg_size_figure(decisions, proposed)))
     if write is not None:
         chosen = study_reference(study or os.environ.get("HISTO_STUDY", loaded.name), write)
-        write_thresholds(write, chosen, slug(write.stem), found)
+        write_thresholds(write, chosen, slug(write.stem), thresholds)
         if not as_json:
             say(f"Wrote {write}; use it with --study {write}")
 
 
-def _looked_at(study: Study) -> pd.DataFrame:
-    """Return tissue, slide and JPEG size of every tile that the study's finished tissues looked at."""
+def _decisions(study: Study) -> pd.DataFrame:
+    """Return tissue, slide, reason and JPEG size of every tile that was judged in the study's finished tissues."""
     import polars as pl
 
     from histo_assets.storage.formats import read
@@ -117,21 +119,21 @@ def _looked_at(study: Study) -> pd.DataFrame:
         artefact = Artefact("tiles", tissue)
         pointer = storage.pointer(artefact)
         if pointer is not None:
-            made = read(pointer.format, storage.fetch(artefact, pointer))
-            parts.append(made.looked.with_columns(pl.lit(tissue).alias("tissue")))
+            tile_set = read(pointer.format, storage.fetch(artefact, pointer))
+            parts.append(tile_set.decisions.with_columns(pl.lit(tissue).alias("tissue")))
     if not parts:
         stop(f"study {study.name} has no tiles yet; run `histo-assets materialize --select tiles` first")
-    looked: pd.DataFrame = pl.concat(parts).to_pandas()
-    return looked
+    decisions: pd.DataFrame = pl.concat(parts).to_pandas()
+    return decisions
 
 
-def _print_thresholds(found: Sequence[TissueThreshold], now: Mapping[str, float]) -> None:
+def _print_thresholds(thresholds: Sequence[TissueThreshold], now: Mapping[str, float]) -> None:
     from rich.table import Table
 
     table = Table(title="JPEG bytes per pixel")
     for column in ("tissue", "slides", "tiles", "now", "proposed", "below it"):
         table.add_column(column, justify="left" if column == "tissue" else "right")
-    for item in found:
+    for item in thresholds:
         proposed = item.reason if item.threshold is None else f"{item.threshold:.4f}"
         share = "" if item.threshold is None else f"{item.rejected:.1%}"
         table.add_row(item.tissue, str(item.slides), str(item.tiles), f"{now[item.tissue]:.4f}", proposed, share)
@@ -142,26 +144,28 @@ def _settings(
     study: str, tiles: int, tile_px: int | None, mpp: float | None, assume_mpp: float | None
 ) -> tuple[TilingSettings, SlideSettings]:
     loaded = open_study(study)
-    changed: dict[str, Any] = {"tiles_per_slide": tiles, "tiles_per_tissue": None}
-    changed |= {name: given for name, given in (("tile_px", tile_px), ("mpp", mpp)) if given is not None}
+    changed: dict[str, float | None] = {"tiles_per_slide": tiles, "tiles_per_tissue": None}
+    changed |= {name: value for name, value in (("tile_px", tile_px), ("mpp", mpp)) if value is not None}
     opening = loaded.slides if assume_mpp is None else loaded.slides.model_copy(update={"assume_mpp": assume_mpp})
     return loaded.tiling.model_copy(update=changed), opening
 
 
-def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out: Path) -> None:
+def _write_pictures(result: SingleSlide, tiling: TilingSettings, tissue: str, out: Path) -> None:
     """Write what the UI shows of a tissue's tiles into `out/pictures`."""
     from histo_assets.core.figures.slides import tile_pictures
     from histo_assets.core.figures.style import png
     from histo_assets.core.files import atomic_path
     from histo_assets.core.tiling.pictures import contact_sheet
-    from histo_assets.core.tiling.shards import TileReader
+    from histo_assets.core.tiling.tile_set import TileReader
 
-    made = done.tiles
-    if made is None:
+    tile_set = result.tiles
+    if tile_set is None:
         return
-    sheet = contact_sheet(TileReader([made]), made.index.head(40))
+    sheet = contact_sheet(TileReader([tile_set]), tile_set.index.head(40))
     threshold = tiling.quality.for_tissue(tissue).threshold(JPEG_SIZE.setting)
-    pictures = tile_pictures(made.looked, made.funnel, made.previews, made.rejected_examples(), sheet, threshold)
+    pictures = tile_pictures(
+        tile_set.decisions, tile_set.funnel, tile_set.previews, tile_set.rejected_examples(), sheet, threshold
+    )
     for name, image in pictures.items():
         content = image if isinstance(image, bytes) else png(image)
         suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
@@ -169,28 +173,63 @@ def _write_pictures(done: SingleSlide, tiling: TilingSettings, tissue: str, out:
             temporary.write_bytes(content)
 
 
-def _answer(done: SingleSlide, cpu: float) -> dict[str, Any]:
-    made = done.tiles
-    return {
-        "slide": done.record.path,
-        "candidates": done.candidates,
-        "kept": 0 if made is None else len(made.index),
-        "rejected": done.rejected,
-        "lost_storage_tiles": 0 if made is None else sum(made.lost_storage_tiles.values()),
-        "mpp": None if math.isnan(done.record.mpp) else done.record.mpp,
-        "integrity": done.record.integrity,
-        "quarantined": done.quarantined,
-        "cpu_seconds": round(cpu, 3),
-    }
+@dataclass(frozen=True)
+class TilingSummary:
+    """What cutting a slide came to, as `result.json` holds it.
+
+    Attributes
+    ----------
+    slide
+        The file.
+    candidates, kept
+        Cells of the grid, and those that became tiles.
+    rejected
+        Reason -> cells that were thrown out for it.
+    lost_storage_tiles
+        Storage tiles that did not decode.
+    mpp
+        um/px of level 0, None where unknown.
+    integrity
+        As in `SlideRecord`.
+    quarantined
+        Why the slide cannot be used, or None.
+    cpu_seconds
+        Spent by this process and its children, s.
+    """
+
+    slide: str
+    candidates: int
+    kept: int
+    rejected: dict[str, int]
+    lost_storage_tiles: int
+    mpp: float | None
+    integrity: str
+    quarantined: str | None
+    cpu_seconds: float
 
 
-def _print(answer: dict[str, Any], out: Path) -> None:
-    if answer["quarantined"]:
-        console.print(f"[red]quarantined[/]: {answer['quarantined']}")
+def _summary(result: SingleSlide, cpu: float) -> TilingSummary:
+    tile_set = result.tiles
+    return TilingSummary(
+        slide=result.record.path,
+        candidates=result.candidates,
+        kept=0 if tile_set is None else len(tile_set.index),
+        rejected=result.rejected,
+        lost_storage_tiles=0 if tile_set is None else sum(tile_set.lost_storage_tiles.values()),
+        mpp=None if math.isnan(result.record.mpp) else result.record.mpp,
+        integrity=result.record.integrity,
+        quarantined=result.quarantined,
+        cpu_seconds=round(cpu, 3),
+    )
+
+
+def _print(summary: TilingSummary, out: Path) -> None:
+    if summary.quarantined:
+        say(Text("quarantined", "red"), f": {summary.quarantined}")
         return
-    thrown = ", ".join(f"{count} {reason}" for reason, count in answer["rejected"].items() if count) or "none"
-    console.print(f"{answer['kept']} tiles of {answer['candidates']} grid cells; rejected: {thrown}")
-    console.print(f"Tiles, index and pictures: [bold]{out}[/]")
+    thrown = ", ".join(f"{count} {reason}" for reason, count in summary.rejected.items() if count) or "none"
+    console.print(f"{summary.kept} tiles of {summary.candidates} grid cells; rejected: {thrown}")
+    say("Tiles, index and pictures: ", bold(out))
 
 
 def _cpu_seconds() -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from histo_assets.cli.environment import console, open_study, say
+from histo_assets.cli.environment import open_study, say
 
 if TYPE_CHECKING:
     from histo_assets.core.training.settings import LearningSettings
@@ -26,15 +27,15 @@ def fetch_weights(
     for name, revision in _wanted(learning):
         backbone = BACKBONES[name]
         try:
-            found = published_weights(backbone, revision, offline=dry_run)
+            weights = published_weights(backbone, revision, offline=dry_run)
         except LearningError as error:
             missing += 1
             why = f"not on this machine; it would come from {backbone.source}" if dry_run else str(error)
-            console.print(f"[red]{name}[/red]: {why}")
+            say(Text(name, "red"), f": {why}")
             continue
-        size = found.file.stat().st_size / 1e6
-        commit = f", commit {found.revision}" if found.revision else ""
-        console.print(f"{name}: {found.path} ({size:,.0f} MB, {backbone.licence}{commit})")
+        size = weights.file.stat().st_size / 1e6
+        commit = f", commit {weights.revision}" if weights.revision else ""
+        say(f"{name}: {weights.path} ({size:,.0f} MB, {backbone.licence}{commit})")
     if not _wanted(learning):
         say("the study starts from random weights or files of its own; there is nothing to fetch")
     if missing:

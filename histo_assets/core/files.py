@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,30 @@ def file_lock(path: str | os.PathLike[str], seconds_between_tries: float = 0.05)
 
 
 def cache_root() -> Path:
-    """Return the folder of the local cache of remote files (`HISTO_CACHE`)."""
-    return Path(os.environ.get("HISTO_CACHE") or Path.home() / ".cache" / "histo_assets")
+    """Return the folder of the local cache of remote files (`HISTO_CACHE`).
+
+    Where it is not named and the user has no home, it is a folder of the user's among the temporary ones.
+    """
+    named = os.environ.get("HISTO_CACHE")
+    return Path(named) if named else _own_cache(os.path.expanduser("~"))
+
+
+@cache
+def _own_cache(home: str) -> Path:
+    usual = Path(home) / ".cache" / "histo_assets"
+    if usual.is_absolute() and can_be_written(usual):
+        return usual
+    return Path(tempfile.gettempdir()) / f"histo_assets-{os.getuid()}"
+
+
+def can_be_written(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a file can be made in `folder`, which is made too; file systems do not always say beforehand."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def local_copy(location: Any, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""What long work says of itself: lines for whoever looks on, one every few seconds at most."""
+"""The progress of long work: lines for whoever looks on, one every few seconds at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a study's settings decides a result, by name: what an asset records, and what its body is given.
+"""Which settings of a study decide a result, by name: those that an asset records, and that its body gets.
 
 A setting goes by its dotted name, such as `tiling.tile_px`. Marks on a field say where it is different:
 
@@ -62,8 +62,8 @@ class Partition:
 def one_of(*kinds: type[Settings]) -> Any:
     """Return the type of a setting that is one of several models, told apart by its key `kind`.
 
-    Each model has a `kind: Literal[...]` with a default; the first is meant where nothing is said. A wrong key is
-    reported as one of the model that was meant, not of another.
+    Each model has a `kind: Literal[...]` with a default; the first is the default. A wrong key is reported as one
+    of the model that the study names, not of another.
     """
     names = {kind.model_fields["kind"].default: kind for kind in kinds}
     first = next(iter(names))
@@ -83,7 +83,7 @@ def one_of(*kinds: type[Settings]) -> Any:
 
 
 def one_of_names(known: Collection[str], what: str) -> AfterValidator:
-    """Return what refuses a name that is none of `known`, such as the names of a registry."""
+    """Return a validator that refuses a name that is none of `known`, such as the names of a registry."""
 
     def checked(name: str) -> str:
         if name not in known:
@@ -101,11 +101,11 @@ def recorded(settings: Settings, names: Collection[str], partition: Partition = 
     ValueError
         One of `names` is no setting.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in names:
         value, mark = _at(settings, name)
-        found.update(_flat(value, name, mark, partition))
-    return dict(sorted(found.items()))
+        values.update(_flat(value, name, mark, partition))
+    return dict(sorted(values.items()))
 
 
 def masked(settings: T, names: Collection[str], partition: Partition = Partition(), reader: str = "") -> T:
@@ -117,7 +117,7 @@ def masked(settings: T, names: Collection[str], partition: Partition = Partition
 
 
 def file_version(path: str | Path) -> str:
-    """Return what identifies the content of a local file: a digest, size and time of a large one, or `missing`."""
+    """Return the version of a local file's content: a digest, size and time of a large one, or `missing`."""
     path = Path(path)
     if not path.is_file():
         return "missing"

@@ -145,7 +145,7 @@ def column(description: str, unit: str = "", *, missing: bool = False, like: str
     allowed
         What pandera's `Field` knows: `ge`, `le`, `gt`, `lt`, `isin`, `unique`.
     """
-    named = {"alias": like, "regex": True} if like else {}
+    named: dict[str, Any] = {"alias": like, "regex": True} if like else {}
     return pa.Field(description=description, metadata={"unit": unit}, nullable=missing, **named, **allowed)
 
 
@@ -288,11 +288,11 @@ def _view(frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
 
 
 _RULES: dict[str, Callable[[Any], str]] = {
-    "greater_than_or_equal_to": lambda told: f"at least {told['min_value']:g}",
-    "less_than_or_equal_to": lambda told: f"at most {told['max_value']:g}",
-    "greater_than": lambda told: f"greater than {told['min_value']:g}",
-    "less_than": lambda told: f"less than {told['max_value']:g}",
-    "isin": lambda told: f"one of {', '.join(map(str, told['allowed_values']))}",
+    "greater_than_or_equal_to": lambda limits: f"at least {limits['min_value']:g}",
+    "less_than_or_equal_to": lambda limits: f"at most {limits['max_value']:g}",
+    "greater_than": lambda limits: f"greater than {limits['min_value']:g}",
+    "less_than": lambda limits: f"less than {limits['max_value']:g}",
+    "isin": lambda limits: f"one of {', '.join(map(str, limits['allowed_values']))}",
 }
 
 
@@ -301,7 +301,7 @@ def _rule(check: Any) -> str:
 
 
 def _sentence(fault: dict[str, Any], view: pl.DataFrame, table: type[Table]) -> str:
-    """Return what one failure of pandera's says, in words."""
+    """Return one failure of pandera's in words."""
     check, name, value = str(fault["check"]), fault["column"], fault["failure_case"]
     if check == "column_in_dataframe":
         return f"there is no column `{value}`"

@@ -10,8 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from histo_assets.core.files import is_safe_id
+from histo_assets.core.cohort.folders import names_that_are_no_text
 from histo_assets.defs.executor import in_process_executor
+from histo_assets.defs.sources import version_of_entry
 from histo_assets.defs.study_assets import StudyAssets
 from histo_assets.defs.upkeep import dead_runs, history_of, upkeep_sensor
 from histo_assets.storage.layout import StudyStorage
@@ -133,9 +134,8 @@ def _nightly(assets: StudyAssets, job: Any) -> dg.ScheduleDefinition:
 def settled_files(folder: Path, cursor: str | None, most: int = 20) -> tuple[list[tuple[str, str]], str]:
     """Return the slides of `folder` that stood still since the last look, and the next cursor.
 
-    A file is ready once its size and time are the same on two looks in a row; it is returned once
-    for each content. At most `most` files a look. Files that are no slides, and names that are no safe
-    ids, are left alone.
+    A file, or a folder of DICOM files, is ready once its size and time are the same on two looks in a row; it is
+    returned once for each content. At most `most` a look. Files that are no slides are left alone.
 
     Returns
     -------
@@ -143,21 +143,19 @@ def settled_files(folder: Path, cursor: str | None, most: int = 20) -> tuple[lis
     cursor : str
         What to pass next time.
     """
-    from histo_assets.core.slides.slide import DRIVERS
+    from histo_assets.core.slides.found import new_slides
 
     seen: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
     ready: list[tuple[str, str]] = []
     now: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.is_file() or path.suffix.lower() not in DRIVERS or not is_safe_id(path.stem):
-            continue
-        version = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
-        before = seen.get(path.name, {})
+    for key, slide in new_slides(folder).items():
+        version = version_of_entry(folder / slide)
+        before = seen.get(slide, {})
         still, taken = before.get("version") == version, before.get("taken") == version
         if still and not taken and len(ready) < most:
-            ready.append((path.stem, version))
+            ready.append((key, version))
             taken = True
-        now[path.name] = {"version": version, "taken": version if taken else before.get("taken")}
+        now[slide] = {"version": version, "taken": version if taken else before.get("taken")}
     return ready, json.dumps(now)
 
 
@@ -174,6 +172,8 @@ def _watch(assets: StudyAssets, job: Any) -> dg.SensorDefinition:
     def incoming_slides(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         folder = Path(study.resolve(study.incoming.folder))
         ready, cursor = settled_files(folder, context.cursor)
+        strange = names_that_are_no_text(folder)
+        alone = f"; left alone, rename it: {strange[0]} (no UTF-8)" if strange else ""
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=f"{key}-{version}", partition_key=key, tags={"histo_assets/slide": key[:63]})
@@ -183,7 +183,7 @@ def _watch(assets: StudyAssets, job: Any) -> dg.SensorDefinition:
                 [assets.partitions.incoming.build_add_request([key for key, _ in ready])] if ready else []
             ),
             cursor=cursor,
-            skip_reason=None if ready else f"no new slide stands still in {folder}",
+            skip_reason=None if ready else f"no new slide stands still in {folder}{alone}",
         )
 
     return incoming_slides

@@ -1,7 +1,6 @@
 """Room `cohort`: who is in the study, which slides, on which side of the split."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,6 +10,9 @@ from histo_assets.defs.study_assets import StudyAssets, result, verdict
 from histo_assets.defs.types import Table
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.studies.study import Study
+
+if TYPE_CHECKING:
+    from histo_assets.core.cohort.splits import SplitRegime
 
 ROOM = "cohort"
 
@@ -114,6 +116,7 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         table="cohort.SelectedSlides",
         kinds={"table", "pandas"},
         reads=[f"selection.{name}" for name in ("rule", "slides_per_tissue", "min_slides", "seed")],
+        derived={"slides.file_name": template} if (template := assets.study.slides.file_name) else {},
         ins={"slide_pairs": assets.one("slide_pairs"), "slide_manifest": assets.one("slide_manifest")},
         partitions=assets.partitions.tissues,
         checks={"enough_slides": "The tissue has at least the study's minimum of slides."},
@@ -126,9 +129,11 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.cohort.ids import siblings_of
         from histo_assets.core.cohort.selection import select_slides
         from histo_assets.core.figures.cohort import selection_figure
+        from histo_assets.core.slides.inspection import names_of_slides
 
         selected = select_slides(slide_pairs, study.selection, context.partition_key)
-        selected["siblings"] = siblings_of(list(selected["slide"]), list(slide_manifest["slide"]))
+        own, known = (list(names_of_slides(table).values()) for table in (selected, slide_manifest))
+        selected["siblings"] = siblings_of(own, known, prefixes=study.slides.file_name is not None)
         minimum = study.selection.min_slides
         available = int((slide_pairs["tissue"] == context.partition_key).sum())
         return result(
@@ -188,12 +193,12 @@ def _selection_and_split(assets: StudyAssets) -> list[Any]:
     return [selected_slides, donor_split]
 
 
-def _regime(regime: Mapping[str, Any]) -> dict[str, Any]:
+def _regime(regime: "SplitRegime") -> dict[str, str | int | float]:
     """Return the plain figures of a split's regime."""
-    detectable = regime["detectable_out_of_fold"]
+    detectable = regime.detectable_out_of_fold
     return {
-        "evidence": regime["regime"],
-        "locked_donors": regime["locked_donors"],
+        "evidence": regime.regime,
+        "locked_donors": regime.locked_donors,
         "detectable_r2_within": float("nan") if detectable is None else float(detectable),
-        "detectable_by": regime["approximation"],
+        "detectable_by": regime.approximation,
     }

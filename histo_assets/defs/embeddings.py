@@ -8,6 +8,7 @@ from histo_assets.defs.metadata import model_metadata, picture
 from histo_assets.defs.partitions import epoch_of
 from histo_assets.defs.projections import projection_result
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.tiles import IMAGES, verdict_on_images
 from histo_assets.defs.types import Checkpoint, Matrix, SelectedModel, Table, TileSet
 from histo_assets.studies.study import Study
 
@@ -75,11 +76,21 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
         kinds={"anndata"},
         revision=2,
         reads=["selection.tissues"],
-        ins={"tile_embeddings": assets.every("tile_embeddings"), "donor_split": assets.one("donor_split")},
-        checks={"every_tissue_is_present": "Every tissue has slides with a vector."},
-        blocking=["every_tissue_is_present"],
+        ins={
+            "tile_embeddings": assets.every("tile_embeddings"),
+            "donor_split": assets.one("donor_split"),
+            "tiles": assets.every("tiles"),
+        },
+        formerly={"tiles": "donor_split"},  # earlier versions did not look for images under two donors
+        checks={
+            "every_tissue_is_present": "Every tissue has slides with a vector.",
+            IMAGES: "No two slides hold one image under two donors, so that no image stands on two sides.",
+        },
+        blocking=["every_tissue_is_present", IMAGES],
     )
-    def slide_embeddings(study: Study, tile_embeddings: dict[str, Matrix], donor_split: Table) -> dg.MaterializeResult:
+    def slide_embeddings(
+        study: Study, tile_embeddings: dict[str, Matrix], donor_split: Table, tiles: dict[str, TileSet]
+    ) -> dg.MaterializeResult:
         """The mean vector of every slide's tiles, and the mean of their log-probabilities."""
         from histo_assets.core.embedding.matrices import slide_matrix
         from histo_assets.core.figures.projection import scatter
@@ -102,7 +113,10 @@ def _embeddings(assets: StudyAssets) -> list[Any]:
                     "slides",
                 ),
             },
-            [verdict("every_tissue_is_present", not absent, f"absent: {', '.join(absent) or 'none'}")],
+            [
+                verdict("every_tissue_is_present", not absent, f"absent: {', '.join(absent) or 'none'}"),
+                verdict_on_images(tiles),
+            ],
         )
 
     return [tile_embeddings, slide_embeddings]

@@ -1,5 +1,6 @@
 """Room `model`, what comes of the experiments: side by side, the one that serves, and how good it is."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -35,20 +36,20 @@ def _choice(assets: StudyAssets) -> list[Any]:
     )
     def experiment_comparison(study: Study, trained_model: dict[str, Checkpoint]) -> dg.MaterializeResult:
         """Time, accuracy and loss of every experiment, epoch by epoch."""
-        from histo_assets.core.evaluation.experiments import asked, compare_experiments, leak
-        from histo_assets.core.evaluation.report import validation_confusions
+        from histo_assets.core.evaluation.experiments import answers, compare_experiments, leak
+        from histo_assets.core.evaluation.model_evaluation import validation_confusions
         from histo_assets.core.figures import learning as figures
         from histo_assets.core.figures.evaluation import confusion_grid
 
         table = compare_experiments(list(trained_model.values()))
         studied = table[(table["experiment"] == study.learning.studied) & table["saved"]]
-        answered = asked(table)
+        by_question = answers(table)
         curves = {
             question: picture(figures.experiment_curves(table, names, _named(question)), question)
-            for question, names in answered.items()
+            for question, names in by_question.items()
             if question != "first_epochs"
         }
-        if names := answered.get("first_epochs"):
+        if names := by_question.get("first_epochs"):
             curves["first_epochs"] = picture(figures.first_epochs_figure(table, names), "first epochs")
         confusions = validation_confusions(trained_model.values(), study.selection.tissues)
         leaked = leak(table, study.split.unit)
@@ -150,9 +151,9 @@ def _evaluation(assets: StudyAssets) -> Any:
     ) -> dg.MaterializeResult:
         """Confusion and per-tissue figures of tiles and slides beside the baselines, on held-out donors."""
         from histo_assets.core.evaluation.look_alikes import donor_sexes
-        from histo_assets.core.evaluation.report import Resampling, confusion_of, evaluate, headline
+        from histo_assets.core.evaluation.model_evaluation import Resampling, confusion_of, evaluate, headline
         from histo_assets.core.figures.evaluation import classification_figure, confusion_figure, mistaken_figure
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tile_set import TileReader
 
         table = evaluate(
             selected_model,
@@ -164,12 +165,11 @@ def _evaluation(assets: StudyAssets) -> Any:
             progress=context.log.info,
         )
         figures = headline(table, study.split.unit)
-        network, colours = float(figures["slide_accuracy"]), float(figures["colour_histogram_accuracy"])
-        side = str(figures["judged_on"])
+        network, colours, side = figures.slide_accuracy, figures.colour_histogram_accuracy, figures.judged_on
         return result(
             table,
             {
-                **figures,
+                **asdict(figures),
                 "preview": picture(confusion_figure(confusion_of(table, "slide"), f"Slides of {side}"), "slides"),
                 "tiles": picture(confusion_figure(confusion_of(table, "tile"), f"Tiles of {side}"), "tiles"),
                 "recall": picture(classification_figure(table), "recall per tissue"),

@@ -111,10 +111,12 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.figures.expression import keyed_maps
         from histo_assets.defs.projections import projection_result
 
-        made = projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
-        projected = made.value.value
+        projection = projection_result(expression_matrix.X, expression_matrix.obs, study.projection, "Expression")
+        projected = projection.value.value
         drawn = projected[projected.obs["drawn"].to_numpy(dtype=bool)]
         maps = keyed_maps(drawn.obsm["X_umap"], drawn.obsm["X_tsne"], list(drawn.obs["tissue"].astype(str)))
-        return made._replace(metadata={**(made.metadata or {}), "with_legend": picture(maps, "legend of tissues")})
+        return projection._replace(
+            metadata={**(projection.metadata or {}), "with_legend": picture(maps, "legend of tissues")}
+        )
 
     return [expression_matrix, expression_projection]

@@ -1,4 +1,4 @@
-"""Runs say in which process they go on, and that it lives.
+"""Runs record in which process they go on, and that it lives.
 
 The tags of a run name host, boot, process and its start; while it goes on, its process renews the
 time in `histo_assets/heartbeat`, for those who cannot see the process: other hosts, other containers.

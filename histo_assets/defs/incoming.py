@@ -37,19 +37,20 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     )
     def incoming_slide(study: Study, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Where a new slide is, its size, resolution and digest, or why it cannot be used."""
-        from histo_assets.core.slides.inspection import incoming_record, thumbnails_of
+        from histo_assets.core.slides.inspection import inspect_incoming, thumbnail_of
 
         folder = study.resolve(study.incoming.folder)
-        record = incoming_record(folder, context.partition_key, study.slides)
-        images = thumbnails_of(record, folder, study.slides, max_px=600)
-        reason = record["quarantined"] or record["missing"]
+        incoming = inspect_incoming(folder, context.partition_key, study.slides)
+        content, record = incoming.as_json(), incoming.record
+        image = thumbnail_of(incoming, folder, study.slides, max_px=600)
+        reason = record.quarantined or record.missing
         return result(
-            record,
+            content,
             {
-                "path": record["path"],
-                "mpp": record["mpp"],
-                "size": f"{record['width']} x {record['height']}",
-                **({"preview": picture(images[0], "slide")} if images else {}),
+                "path": record.path,
+                "mpp": content["mpp"],
+                "size": f"{record.width} x {record.height}",
+                **({} if image is None else {"preview": picture(image, "slide")}),
             },
             [verdict("slide_is_sound", reason is None, reason or "sound")],
         )
@@ -69,14 +70,12 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
         study: Study, context: dg.AssetExecutionContext, storage: StorageResource, incoming_slide: Incoming
     ) -> dg.MaterializeResult:
         """Quality-filtered tiles of a new slide, cut as the study's were."""
-        import pandas as pd
-
         from histo_assets.core.figures.slides import image_grid
-        from histo_assets.core.slides.inspection import with_resolutions
+        from histo_assets.core.slides.inspection import IncomingSlide, with_resolutions
         from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.tiles import tile_tissue
 
-        slides = pd.DataFrame([incoming_slide])
+        slides = IncomingSlide.from_json(incoming_slide).table()
         tile_set = tile_tissue(
             slides,
             TissueJob(
@@ -177,9 +176,10 @@ def _prediction(assets: StudyAssets) -> Any:
         cluster_expression: Matrix,
     ) -> dg.MaterializeResult:
         """A new slide's tissue, its expression by both ways, heat maps, and how unlike the training slides it is."""
+        from histo_assets.core.figures.heatmap import DrawnSlide
         from histo_assets.core.figures.slide_page import slide_page
         from histo_assets.core.incoming.prediction import FinishedStudy, predict_slide
-        from histo_assets.core.slides.inspection import thumbnails_of
+        from histo_assets.core.slides.inspection import IncomingSlide, thumbnail_of
 
         require_one_origin(
             storage.storage,
@@ -202,9 +202,11 @@ def _prediction(assets: StudyAssets) -> Any:
             ),
             study.projection,
         )
-        folder = study.resolve(study.incoming.folder)
-        thumbnail = next(iter(thumbnails_of(incoming_slide, folder, study.slides, max_px=600)), None)
-        page = slide_page(study.title, incoming_slide, prediction, incoming_tiles.previews, slide_projection, thumbnail)
+        incoming = IncomingSlide.from_json(incoming_slide)
+        record = incoming.record
+        thumbnail = thumbnail_of(incoming, study.resolve(study.incoming.folder), study.slides, max_px=600)
+        drawn = DrawnSlide(thumbnail, (record.width, record.height), record.mpp)
+        page = slide_page(study.title, incoming.slide, prediction, incoming_tiles.previews, slide_projection, drawn)
         return result(
             page.bundle,
             {

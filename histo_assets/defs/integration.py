@@ -1,5 +1,6 @@
 """Room `integration`: image and expression together, every gene predicted, clusters and their means."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -41,7 +42,7 @@ def _samples(assets: StudyAssets) -> Any:
     def paired_samples(study: Study, slide_embeddings: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The samples that have both image and expression, with the mean embedding of their slides' tiles."""
         from histo_assets.core.figures.expression import samples_figure
-        from histo_assets.core.prediction.samples import pooled_samples
+        from histo_assets.core.prediction.paired_samples import pooled_samples
 
         samples = pooled_samples(slide_embeddings, expression_matrix)
         without = [name for name in expression_matrix.obs_names if name not in samples.obs_names]
@@ -80,7 +81,7 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
     )
     def joint_projection(study: Study, paired_samples: Matrix, expression_matrix: Matrix) -> dg.MaterializeResult:
         """The joint space: principal components of image and expression, scaled to equal variance and joined."""
-        from histo_assets.core.prediction.samples import with_expression
+        from histo_assets.core.prediction.paired_samples import with_expression
         from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
         from histo_assets.core.projection.project import component_scores, fit_pca
 
@@ -90,8 +91,8 @@ def _joint_space(assets: StudyAssets) -> list[Any]:
             component_scores(block, *fit_pca(block[training], study.projection.components)[:2])
             for block in (paired.X, paired.Y)
         )
-        told = expression_from_image(image, expression, obs["fold"].to_numpy())
-        matches = matching_figures(told, expression, obs["tissue"].to_numpy())
+        predicted = expression_from_image(image, expression, obs["fold"].to_numpy())
+        matches = matching_figures(predicted, expression, obs["tissue"].to_numpy())
         return projection_result(
             joint_space(image, expression, training),
             obs,
@@ -136,7 +137,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.figures.prediction import r2_figure
         from histo_assets.core.prediction.crossval import cross_validate
-        from histo_assets.core.prediction.samples import with_expression
+        from histo_assets.core.prediction.paired_samples import with_expression
         from histo_assets.core.prediction.tables import GeneFigures
 
         paired = with_expression(paired_samples, expression_matrix, study.prediction.covariates)
@@ -179,7 +180,7 @@ def _regressors(assets: StudyAssets) -> list[Any]:
     def recoverable_genes(
         study: Study, gene_regressors: dict[str, CrossValidation], donor_split: Table
     ) -> dg.MaterializeResult:
-        """The genes that an image can tell beyond the tissue label, with intervals and the evidence."""
+        """The genes that are recoverable from images beyond the tissue label, with intervals and the evidence."""
         import pandas as pd
 
         from histo_assets.core.figures.prediction import recoverable_figure
@@ -189,12 +190,12 @@ def _regressors(assets: StudyAssets) -> list[Any]:
         locked = int((donor_split["side"] == "test").sum()) if by_donor else 0
         figures = pd.concat([gene_regressors[name].figures.assign(regressor=name) for name in order])
         table = methods.recoverable_genes(figures.reset_index(drop=True), locked, study.prediction)
-        found = table[table["recoverable"]]
+        recoverable = table[table["recoverable"]]
         return result(
             table,
             {
                 "genes": table["gene"].nunique(),
-                "recoverable": found["gene"].nunique(),
+                "recoverable": recoverable["gene"].nunique(),
                 "evidence": str(table["evidence"].iloc[0]) if len(table) else "none",
                 "preview": picture(recoverable_figure(table), "recoverable genes"),
             },
@@ -227,7 +228,7 @@ def _clusters(assets: StudyAssets) -> list[Any]:
             {
                 "clusters": table["cluster"].nunique(),
                 "slides": len(table),
-                **cluster_agreement(table),
+                **asdict(cluster_agreement(table)),
                 "preview": picture(cluster_figure(table), "tissues of each cluster"),
             },
             [verdict("every_slide_has_a_cluster", len(table) == slide_projection.n_obs, f"{len(table)} slides")],
@@ -291,7 +292,7 @@ def _comparison(assets: StudyAssets) -> Any:
         """Tissue mean, cluster average, ridge and LightGBM side by side, out of fold."""
         from histo_assets.core.figures.prediction import comparison_figure
         from histo_assets.core.prediction.methods import compare_predictions
-        from histo_assets.core.prediction.samples import with_expression
+        from histo_assets.core.prediction.paired_samples import with_expression
 
         paired = with_expression(paired_samples, expression_matrix, study.prediction.covariates)
         predictions = {name: fitted.predictions for name, fitted in gene_regressors.items()}

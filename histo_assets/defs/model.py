@@ -9,6 +9,7 @@ import dagster as dg
 from histo_assets.core.errors import HistoError
 from histo_assets.defs.metadata import markdown_table, picture
 from histo_assets.defs.study_assets import StudyAssets, result, verdict
+from histo_assets.defs.tiles import IMAGES, verdict_on_images
 from histo_assets.defs.types import Checkpoint, LargeTable, Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.storage.layout import Artefact
@@ -51,9 +52,14 @@ def _training(assets: StudyAssets) -> list[Any]:
             "no_donor_on_two_sides": "No donor's tiles stand on two sides (a warning where the study splits by tile).",
             "every_tissue_is_present": "Every tissue of the study has tiles to train on.",
             "every_tissue_is_judged": "Every tissue has tiles of donors that are not trained on.",
+            IMAGES: "No two slides hold one image under two donors, so that no image stands on two sides.",
             "no_slide_is_left_out": "Every selected slide is there, sound and tiled.",
         },
-        blocking=["every_tissue_is_present", *(["no_donor_on_two_sides"] if study.split.unit == "donor" else [])],
+        blocking=[
+            "every_tissue_is_present",
+            IMAGES,
+            *(["no_donor_on_two_sides"] if study.split.unit == "donor" else []),
+        ],
     )
     def training_set(study: Study, tiles: dict[str, TileSet], donor_split: Table) -> dg.MaterializeResult:
         """The frozen order of training tiles for every epoch, and every tile's side of the split."""
@@ -61,7 +67,7 @@ def _training(assets: StudyAssets) -> list[Any]:
 
         from histo_assets.core.cohort.splits import leaking_donors
         from histo_assets.core.figures import learning as figures
-        from histo_assets.core.tiling.shards import TileReader, left_out_slides
+        from histo_assets.core.tiling.tile_set import TileReader, left_out_slides
         from histo_assets.core.training.datasets import build_training_set, standard_batch, unjudged_tissues
         from histo_assets.core.training.guard import refuse_unfit_tiles
 
@@ -95,6 +101,7 @@ def _training(assets: StudyAssets) -> list[Any]:
                     f"{len(leaking)} donors on two sides",
                     warn=study.split.unit == "tile",
                 ),
+                verdict_on_images(tiles),
                 verdict(
                     "every_tissue_is_present",
                     not absent,
@@ -151,7 +158,7 @@ def _training(assets: StudyAssets) -> list[Any]:
         import numpy as np
 
         from histo_assets.core.figures.learning import training_history
-        from histo_assets.core.tiling.shards import TileReader
+        from histo_assets.core.tiling.tile_set import TileReader
         from histo_assets.core.training.datasets import TrainingTiles
         from histo_assets.core.training.loop import train
 

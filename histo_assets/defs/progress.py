@@ -1,4 +1,4 @@
-"""What running steps say of themselves, for whoever started them in this process.
+"""The progress of running steps, for whoever started them in this process.
 
 Dagster keeps every line of `context.log` in its event log. A driver that runs steps in its own
 process listens here as well, so that an hour of training is not an hour of silence.
@@ -7,12 +7,14 @@ process listens here as well, so that an hour of training is not an hour of sile
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-_listeners: list[Callable[[str], None]] = []
+from histo_assets.core.progress import Progress
+
+_listeners: list[Progress] = []
 
 
 class _ToListeners(logging.Handler):
@@ -37,10 +39,10 @@ def progress_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call `listener` with every line that steps of this process log, as long as the block lasts."""
-    _listeners.append(listener)
+def listening(progress: Progress) -> Iterator[None]:
+    """Call `progress` with every line that steps of this process log, as long as the block lasts."""
+    _listeners.append(progress)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.remove(progress)

@@ -31,8 +31,8 @@ def projection_result(
 
     from histo_assets.core.figures.expression import explained_variance
     from histo_assets.core.figures.projection import two_scatters
-    from histo_assets.core.projection.metrics import embedding_figures
     from histo_assets.core.projection.project import project
+    from histo_assets.core.projection.separation import embedding_figures
 
     training = (obs["side"] == "train").to_numpy()
     projection = project(np.asarray(X), training, settings)

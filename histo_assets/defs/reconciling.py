@@ -1,4 +1,4 @@
-"""Dagster's history follows the storage: what is stored and Dagster does not know, it is told.
+"""Dagster's history follows the storage: it is told of whatever is stored that it does not know.
 
 A lost or a second DAGSTER_HOME, or a storage restored from a backup, then costs no work: each artefact gets one
 materialisation outside of any run, with the versions by which Dagster takes it for fresh, and its checks' verdicts.
@@ -31,22 +31,22 @@ _INPUT_EVENT = "dagster/input_event_pointer/"
 
 
 @dataclass
-class Reconciled:
-    """What Dagster was told of, and what it knows that the storage no longer holds."""
+class Reconciliation:
+    """Artefacts that Dagster did not know as they are stored, and those that it knows and the storage has lost."""
 
-    told: list[Artefact] = field(default_factory=list)
+    unknown: list[Artefact] = field(default_factory=list)
     lost: list[Artefact] = field(default_factory=list)
 
 
 def reconcile(
     assets: StudyAssets, storage: StudyStorage, instance: dg.DagsterInstance, dry_run: bool = False
-) -> Reconciled:
+) -> Reconciliation:
     """Tell Dagster of every artefact that it does not know as it is stored, and of new slides' partitions.
 
-    With `dry_run` it is told nothing; what it would be told is returned.
+    With `dry_run` it is told nothing; the artefacts are returned all the same.
     """
     stored = _stored(assets, storage)
-    done = Reconciled()
+    reconciliation = Reconciliation()
     _add_new_slides(assets, instance, stored, dry_run)
     staleness = assets.staleness(storage, new_slides(stored))
     for artefact in staleness.needs:
@@ -54,14 +54,14 @@ def reconcile(
         known = _known_version(instance, assets, artefact)
         if pointer is None:
             if known is not None:
-                done.lost.append(artefact)
+                reconciliation.lost.append(artefact)
         elif pointer.version != known:
-            done.told.append(artefact)
+            reconciliation.unknown.append(artefact)
             if not dry_run:
                 _tell(instance, assets, staleness, artefact, pointer)
     if not dry_run:
         _tell_of_looks(instance, assets, staleness)
-    return done
+    return reconciliation
 
 
 def new_slides(stored: Iterable[Artefact]) -> dict[str, list[str]]:
@@ -170,8 +170,8 @@ def _tags(
 def _input_versions(declaration: Declaration, staleness: Staleness, pointer: Pointer) -> dict[str, str]:
     """Return input -> the data version that was read; of several partitions the last, as Dagster compares one."""
     versions = {Artefact.named(name).asset: version for name, version in pointer.made_from.items()}
-    looked = {source: look_version(staleness.sources.last(source)).value for source in declaration.sources}
-    return versions | looked
+    looks = {source: look_version(staleness.sources.last(source)).value for source in declaration.sources}
+    return versions | looks
 
 
 def _tell_of_looks(instance: dg.DagsterInstance, assets: StudyAssets, staleness: Staleness) -> None:

@@ -72,7 +72,11 @@ def build(assets: StudyAssets) -> list[Any]:
         outside = page.html.count('src="http') + page.html.count('href="http')
         return result(
             Bundle({"report.html": page.html.encode()}),
-            {**page.key_figures, "megabytes": len(page.html) / 1e6, "preview": picture(page.cover, "key pictures")},
+            {
+                **page.key_figures.by_name(),
+                "megabytes": len(page.html) / 1e6,
+                "preview": picture(page.cover, "key pictures"),
+            },
             [verdict("page_opens_anywhere", outside == 0, f"{outside} references to elsewhere")],
         )
 
@@ -86,7 +90,7 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
     from histo_assets.core.figures.study_page import StudyTables
     from histo_assets.core.tiling.pictures import contact_sheet
-    from histo_assets.core.tiling.shards import TileReader, with_reasons
+    from histo_assets.core.tiling.tile_set import TileReader, with_reasons
 
     tiles, model = loaded["tiles"], loaded["selected_model"]
     if study.learning.frozen is None:
@@ -124,15 +128,15 @@ def _study_tables(study: Study, loaded: dict[str, Any]) -> StudyTables:
 
 
 def _training_tables(study: Study, loaded: dict[str, Any]) -> TrainingTables:
-    """Return what the page says of training, where something was trained."""
-    from histo_assets.core.evaluation.experiments import asked
-    from histo_assets.core.evaluation.report import confusion_of, headline, validation_confusions
+    """Return the training part of the page, where something was trained."""
+    from histo_assets.core.evaluation.experiments import answers
+    from histo_assets.core.evaluation.model_evaluation import confusion_of, headline, validation_confusions
     from histo_assets.core.figures.study_page import TrainingTables
 
     evaluation, experiments = loaded["model_evaluation"], loaded["experiment_comparison"]
     return TrainingTables(
         experiments=experiments,
-        questions=asked(experiments),
+        questions=answers(experiments),
         confusions_by_experiment=validation_confusions(loaded["trained_model"].values(), study.selection.tissues),
         studied=study.learning.studied,
         evaluation=evaluation,

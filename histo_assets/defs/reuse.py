@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from histo_assets.defs.metadata import from_stored, within_budget
-from histo_assets.storage.io_managers import VERSION, Reused
+from histo_assets.storage.io_managers import VERSION, StoredOutput
 from histo_assets.storage.layout import Artefact, Pointer, StudyStorage
 
 FORCE = "histo_assets/force"
@@ -28,7 +28,7 @@ def reused(context: dg.AssetExecutionContext, storage: StudyStorage, artefact: A
     )
     context.log.info(sentence)
     return dg.MaterializeResult(
-        value=Reused(pointer),
+        value=StoredOutput(pointer),
         metadata={**_shown(context, storage, artefact, pointer), "re_used": sentence},
         check_results=verdicts(context.assets_def, pointer),
         data_version=dg.DataVersion(pointer.data_version),

@@ -24,8 +24,8 @@ def rooms(study: Study) -> tuple[ModuleType, ...]:
     Such a module names its `ROOM` and has a function `build`; one that serves only some studies says so in a
     function `serves`.
     """
-    found = [import_module(f"{__package__}.{module.name}") for module in iter_modules(defs.__path__)]
-    holding = [module for module in found if hasattr(module, "ROOM") and hasattr(module, "build")]
+    modules = [import_module(f"{__package__}.{module.name}") for module in iter_modules(defs.__path__)]
+    holding = [module for module in modules if hasattr(module, "ROOM") and hasattr(module, "build")]
     serving = [module for module in holding if not hasattr(module, "serves") or module.serves(study)]
     return tuple(sorted(serving, key=_place))
 

@@ -24,7 +24,7 @@ def build(assets: StudyAssets) -> list[Any]:
         reads=["slides.source", "slides.assume_mpp", "selection.min_slides"],
         ins={"selected_slides": assets.one("selected_slides")},
         sources={"slide_files": ()},
-        observed=lambda look, inputs, tissue: slides_of(inputs["selected_slides"], look),
+        observed=lambda look, inputs, tissue: slides_of(inputs["selected_slides"], look, assets.study.slides.file_name),
         partitions=assets.partitions.tissues,
         pool="slide_io",
         checks={
@@ -41,10 +41,9 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.slides.inspection import thumbnails, usable
 
         siblings = [name for names in selected_slides["siblings"] for name in names.split(";") if name]
-        known = [*selected_slides["slide"], *siblings]
         folder = study.resolve(study.slides.folder)
         slides, dropped = arrived_slides(
-            selected_slides, folder, study.located_slides(), known, progress=context.log.info
+            selected_slides, folder, study.located_slides(), siblings, progress=context.log.info
         )
         bad, missing = slides[slides["quarantined"].notna()], slides[slides["missing"].notna()]
         for row in bad.itertuples():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,9 @@ MOST_SHOWN = 50
 SIBLINGS = "(siblings)"
 """Part of what a tissue's slides are made of: the other slides that a file could be taken for, joined by `;`."""
 
+NAMES = "(names)"
+"""Part of what a tissue's slides are made of: the names, as JSON, of slides whose file is not called like their id."""
+
 LISTING = "(listing)"
 """Part of a look at slides: the table that says where they are fetched from, where the study names one."""
 
@@ -41,85 +46,82 @@ def study_sources(study: Study) -> dict[str, Source]:
     }
 
 
-def versions_of_slides(slides: Sequence[str], siblings: Iterable[str], look: Parts) -> dict[str, str]:
-    """Return the version of each slide's file in a look at the slides' folder, `missing` where there is none.
-
-    What stands for two slides, or two files for one, is a version too: it changes when that is put right.
-    """
-    return _Folder(look).versions(slides, siblings)
-
-
 class _Folder:
-    """A look at a folder of slides, by the ids that its files can be named by."""
+    """A look at a folder of slides, by the names that its slides go by."""
 
-    def __init__(self, look: Parts) -> None:
-        from histo_assets.core.cohort.ids import files_by_name
+    def __init__(self, look: Parts, template: str | None) -> None:
+        from histo_assets.core.cohort.slide_files import SlideFiles
 
         self.look = look
-        self._files = _files_and_folders(look)
-        self._named = files_by_name(list(self._files))
+        self._slides, folders = _files_and_folders(look)
+        self._files = SlideFiles(self._slides, template, folders)
 
-    def versions(self, slides: Sequence[str], siblings: Iterable[str]) -> dict[str, str]:
-        """Return the version of each slide's file, and the siblings."""
+    def versions(self, names: Mapping[str, str], siblings: Iterable[str]) -> dict[str, str]:
+        """Return the version of each slide's file, `missing` where there is none, and what it goes by.
+
+        What stands for two slides, or two files for one, is a version too: it changes when that is put right.
+        """
         from histo_assets.core.cohort.errors import CohortError
-        from histo_assets.core.cohort.ids import file_of_slide
 
-        cohort, versions = {*slides, *siblings}, {}
-        for slide in slides:
+        cohort, versions = {*names.values(), *siblings}, {}
+        for slide, name in names.items():
             try:
-                file = file_of_slide(slide, self._named, cohort)
-                versions[slide] = "missing" if file is None else f"{file} {self._files[file]}"
+                file = self._files.of(name, cohort)
+                versions[slide] = "missing" if file is None else f"{file} {self._slides[file]}"
             except CohortError as error:
                 versions[slide] = str(error)
-        return {**versions, SIBLINGS: ";".join(sorted(set(siblings)))}
+        unlike = {slide: name for slide, name in names.items() if name != slide}
+        return {
+            **versions,
+            SIBLINGS: ";".join(sorted(set(siblings))),
+            **({NAMES: json.dumps(unlike, sort_keys=True)} if unlike else {}),
+        }
 
 
-def slides_of(selected: pd.DataFrame, look: Parts) -> dict[str, str]:
+def slides_of(selected: pd.DataFrame, look: Parts, template: str | None = None) -> dict[str, str]:
     """Return what a tissue's `raw_slides` are made of: the version of each selected slide's file."""
+    from histo_assets.core.slides.inspection import names_of_slides
+
     siblings = [name for names in selected["siblings"] for name in names.split(";") if name]
-    return versions_of_slides(list(selected["slide"]), siblings, look) | _listing_in(look)
+    return _Folder(look, template).versions(names_of_slides(selected), siblings) | _listing_in(look)
 
 
 def _listing_in(look: Parts) -> dict[str, str]:
     return {name: version for name, version in look.items() if name == LISTING}
 
 
-def _files_and_folders(look: Parts) -> dict[str, str]:
-    """Return the files of a look, and in the place of DICOM files the folders that hold them."""
+def _files_and_folders(look: Parts) -> tuple[dict[str, str], list[str]]:
+    """Return the slides of a look with their versions, and those that are folders of DICOM files."""
     from histo_assets.core.files import settings_digest
+    from histo_assets.core.slides.found import slides_among
 
-    files: dict[str, str] = {}
-    folders: dict[str, list[str]] = {}
-    for name, version in look.items():
-        path = Path(name)
-        if name == LISTING:
-            continue
-        if path.suffix.lower() == ".dcm" and path.parent != Path():
-            folders.setdefault(path.parent.as_posix(), []).append(f"{name} {version}")
-        else:
-            files[name] = version
-    return files | {folder: settings_digest(sorted(inside)) for folder, inside in folders.items()}
+    found = slides_among(name for name in look if name != LISTING)
+    folders = [slide for slide, files in found.items() if files != [slide]]
+    versions = {slide: look[slide] for slide in found if slide not in folders}
+    inside = {slide: settings_digest(sorted(f"{name} {look[name]}" for name in found[slide])) for slide in folders}
+    return {**versions, **inside}, folders
 
 
 def _slides(study: Study) -> Source:
-    folder = Path(study.resolve(study.slides.folder))
+    folder, template = Path(study.resolve(study.slides.folder)), study.slides.file_name
     seen: list[_Folder] = []  # the last look, so that forty tissues do not sort the same files forty times
 
     def sorted_out(look: Parts) -> _Folder:
         if not seen or seen[0].look is not look:
-            seen[:] = [_Folder(look)]
+            seen[:] = [_Folder(look, template)]
         return seen[0]
 
     def look() -> Parts:
         from histo_assets.core.download.fetched import user_files
 
-        found = {path.relative_to(folder).as_posix(): _size_and_time(path) for path in user_files(folder)}
-        return {**found, **_listing(study)}
+        files = {path.relative_to(folder).as_posix(): _size_and_time(path) for path in user_files(folder)}
+        return {**files, **_listing(study)}
 
     def concerning(look: Parts, recorded: Parts) -> Parts:
-        slides = [name for name in recorded if name not in (SIBLINGS, LISTING)]
+        unlike = json.loads(recorded.get(NAMES, "{}"))
+        names = {slide: unlike.get(slide, slide) for slide in recorded if slide not in (SIBLINGS, LISTING, NAMES)}
         siblings = [name for name in recorded.get(SIBLINGS, "").split(";") if name]
-        return sorted_out(look).versions(slides, siblings) | _listing_in(look)
+        return sorted_out(look).versions(names, siblings) | _listing_in(look)
 
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         selected, inspected = (
@@ -130,11 +132,11 @@ def _slides(study: Study) -> Source:
         if study.slides.source.kind != "folder" and (inspected["path"] == "").any():
             return None  # a slide that could not be fetched was quarantined for good then
         now = look()
-        found = concerning(now, dict.fromkeys(selected["slide"], "") | {SIBLINGS: _siblings(selected)})
+        versions = slides_of(selected, now, template)
         files = [
-            folder / version.rsplit(" ", 1)[0] for name, version in found.items() if name in set(selected["slide"])
+            folder / version.rsplit(" ", 1)[0] for name, version in versions.items() if name in set(selected["slide"])
         ]
-        return found if _older(files, written_at) else None
+        return versions if _older(files, written_at) else None
 
     return Source(look, _place(str(folder)), concerning, seen_before)
 
@@ -143,10 +145,6 @@ def _listing(study: Study) -> dict[str, str]:
     """Return the version of the table that says where slides are fetched from, where the study names one."""
     listing = study.slides.source.listing
     return {LISTING: file_version(study.resolve(listing))} if listing else {}
-
-
-def _siblings(selected: pd.DataFrame) -> str:
-    return ";".join(sorted({name for names in selected["siblings"] for name in names.split(";") if name}))
 
 
 def _table(storage: StudyStorage, asset: str, partition: str | None) -> pd.DataFrame | None:
@@ -183,8 +181,8 @@ def _expression(study: Study) -> Source:
 
     def look() -> Parts:
         released = release_version(study.expression.release, path)
-        found = {"expression file": released or _version(path)}
-        return found | ({"gene lengths": _version(study.resolve(lengths))} if lengths else {})
+        parts = {"expression file": released or _version(path)}
+        return parts | ({"gene lengths": _version(study.resolve(lengths))} if lengths else {})
 
     def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Parts | None:
         released = release_version(study.expression.release, path)
@@ -198,8 +196,11 @@ def _incoming(study: Study) -> Source:
     folder = Path(study.resolve(study.incoming.folder))
 
     def look() -> Parts:
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {entry.name: _version_of_entry(entry) for entry in entries if not entry.name.startswith(".")}
+        from histo_assets.core.cohort.folders import files_below
+        from histo_assets.core.slides.found import slides_among
+
+        slides = slides_among(os.path.relpath(file, folder) for file in files_below(folder))
+        return {slide: version_of_entry(folder / slide) for slide in slides}
 
     def concerning(look: Parts, recorded: Parts) -> Parts:
         return {slide: incoming_version(slide, look) for slide in recorded}
@@ -211,7 +212,7 @@ def _incoming(study: Study) -> Source:
 
 
 def _place(*paths: str) -> str:
-    """Return what identifies some places; a digest, since an address may hold a secret."""
+    """Return a digest that identifies some places; the address itself may hold a secret."""
     from histo_assets.core.files import settings_digest
 
     return settings_digest(list(paths))
@@ -219,10 +220,14 @@ def _place(*paths: str) -> str:
 
 def incoming_version(slide: str, look: Parts) -> str:
     """Return the version of an incoming slide's file in a look at the incoming folder."""
-    return versions_of_slides([slide], [], look)[slide]
+    from histo_assets.core.slides.found import keys_of_new_slides
+
+    file = keys_of_new_slides(look).get(slide)
+    return "missing" if file is None else f"{file} {look[file]}"
 
 
-def _version_of_entry(entry: Path) -> str:
+def version_of_entry(entry: Path) -> str:
+    """Return what changes when a file does, or one of a folder's."""
     if not entry.is_dir():
         return _size_and_time(entry)
     from histo_assets.core.files import settings_digest
@@ -239,7 +244,7 @@ def _size_and_time(path: Path) -> str:
 
 
 def _version(path: str) -> str:
-    """Return what identifies the content of a file; a remote one goes by a digest of its address."""
+    """Return the identity of a file's content; a remote one goes by a digest of its address."""
     from histo_assets.core.files import settings_digest
 
     return f"remote {settings_digest(path)}" if "://" in path else file_version(path)

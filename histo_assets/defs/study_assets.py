@@ -20,7 +20,7 @@ from histo_assets.defs.metadata import as_stored, declared_metadata, within_budg
 from histo_assets.defs.partitions import StudyPartitions
 from histo_assets.defs.reuse import is_forced, reused
 from histo_assets.defs.sources import study_sources
-from histo_assets.storage.io_managers import Made, StorageResource
+from histo_assets.storage.io_managers import AssetOutput, StorageResource
 from histo_assets.storage.layout import Artefact, Record, StudyStorage, Verdict
 from histo_assets.storage.staleness import Need, Staleness
 from histo_assets.studies.study import Study
@@ -30,12 +30,12 @@ OWNER = "team:histo_assets"
 
 @dataclass(frozen=True)
 class Declaration:
-    """What one asset says of itself, and all that its staleness follows from.
+    """The declaration of one asset, and all that its staleness follows from.
 
     Attributes
     ----------
     reads
-        Dotted names of the settings (or rooms of settings) that its body is given.
+        Dotted names of the settings (or rooms of settings) that its body gets.
     derived
         Further settings by name that follow from others, which are not read themselves.
     ins
@@ -209,7 +209,7 @@ class StudyAssets:
         return adopted_code_versions(self.study)
 
     def staleness(self, storage: StudyStorage, dynamic: Mapping[str, Sequence[str]] | None = None) -> Staleness:
-        """Return what answers which artefacts of the study at `storage` are fresh."""
+        """Return the staleness of the study's artefacts at `storage`."""
         return Staleness(storage, self.needs(dynamic), self.sources)
 
     def _ordered(self) -> list[Declaration]:
@@ -257,7 +257,7 @@ class StudyAssets:
         body: Callable[..., Any],
         observed: Callable[[Mapping[str, str], Mapping[str, Any], str], Mapping[str, str]] | None,
     ) -> Callable[..., dg.MaterializeResult]:
-        """Return what Dagster calls: it reuses what is fresh, else runs the body and records what it read."""
+        """Return the function that Dagster calls: it reuses what is fresh, else runs the body and records inputs."""
         parameters = inspect.signature(body).parameters
 
         @wraps(body)
@@ -269,16 +269,16 @@ class StudyAssets:
             if not is_forced(context) and not staleness.reasons(need.artefact):
                 return reused(context, storage.storage, need.artefact)
             passed = {"context": context, "storage": storage, **inputs}
-            given = {name: value for name, value in passed.items() if name in parameters or name in inputs}
+            arguments = {name: value for name, value in passed.items() if name in parameters or name in inputs}
             view = masked(self.study, declaration.reads, self.partition(declaration, key), declaration.name)
-            made = body(view, **given)
+            output = body(view, **arguments)
             parts = {
                 source: dict(observed(look, inputs, str(key)))
                 if observed
                 else _parts(look, declaration.sources[source])
                 for source, look in looks.items()
             }
-            return _with_record(made, need, parts, declaration)
+            return _with_record(output, need, parts, declaration)
 
         run.__signature__ = inspect.Signature(_parameters(parameters))  # type: ignore[attr-defined]
         run.__annotations__ = {
@@ -322,25 +322,25 @@ def _parts(look: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
 
 
 def _with_record(
-    made: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], declaration: Declaration
+    output: dg.MaterializeResult, need: Need, sources: Mapping[str, Mapping[str, str]], declaration: Declaration
 ) -> dg.MaterializeResult:
     """Return a body's result with what its pointer records."""
-    value: Made = made.value
+    value: AssetOutput = output.value
     record = value.record.model_copy(
         update={
             "settings": dict(need.settings),
             "revision": need.revision,
             "sources": {source: dict(parts) for source, parts in sources.items()},
             "checks": {
-                str(check.check_name): _verdict(check, declaration.blocking) for check in made.check_results or ()
+                str(check.check_name): _verdict(check, declaration.blocking) for check in output.check_results or ()
             },
             "table": declaration.table,
         }
     )
-    metadata = dict(made.metadata or {})
+    metadata = dict(output.metadata or {})
     if declaration.table:
         metadata |= within_budget(declared_metadata(value.value, declaration.table))
-    return made._replace(value=replace(value, record=record, shown=as_stored(metadata)), metadata=metadata)
+    return output._replace(value=replace(value, record=record, shown=as_stored(metadata)), metadata=metadata)
 
 
 def _verdict(check: dg.AssetCheckResult, blocking: frozenset[str]) -> Verdict:
@@ -366,7 +366,7 @@ def result(
 
     version = content_digest(value)
     return dg.MaterializeResult(
-        value=Made(value, version, Record(incomplete=dict(incomplete or {}))),
+        value=AssetOutput(value, version, Record(incomplete=dict(incomplete or {}))),
         metadata=within_budget(metadata),
         check_results=list(checks),
         data_version=dg.DataVersion(version),
@@ -375,11 +375,11 @@ def result(
 
 def worker_count(study: Study) -> int:
     """Return how many processes a step may use: `HISTO_WORKERS`, else the study's number, else the cores, at most 4."""
-    given = os.environ.get("HISTO_WORKERS") or study.resources.workers
-    return int(given or min(4, os.cpu_count() or 1))
+    count = os.environ.get("HISTO_WORKERS") or study.resources.workers
+    return int(count or min(4, os.cpu_count() or 1))
 
 
-def verdict(name: str, passed: bool, found: str, *, warn: bool = False) -> dg.AssetCheckResult:
-    """Return a check's result: whether it passed, and one sentence on what was found."""
+def verdict(name: str, passed: bool, evidence: str, *, warn: bool = False) -> dg.AssetCheckResult:
+    """Return a check's result: whether it passed, and the evidence in one sentence."""
     severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(check_name=name, passed=bool(passed), severity=severity, metadata={"found": found})
+    return dg.AssetCheckResult(check_name=name, passed=bool(passed), severity=severity, metadata={"found": evidence})

@@ -1,5 +1,6 @@
 """Room `tiles`: quality-controlled, balanced tiles of every slide, one shard a slide."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,11 +9,26 @@ from histo_assets.core.tiling.filters.jpeg_size import JPEG_SIZE
 from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.defs.metadata import markdown_table, picture, table_metadata
 from histo_assets.defs.study_assets import StudyAssets, result, verdict, worker_count
-from histo_assets.defs.types import Table
+from histo_assets.defs.types import Table, TileSet
 from histo_assets.storage.io_managers import StorageResource
 from histo_assets.studies.study import Study
 
 ROOM = "tiles"
+
+
+IMAGES = "no_image_under_two_donors"
+"""The check that a copy of an image under another name fails."""
+
+
+def verdict_on_images(tiles: Mapping[str, TileSet], warn: bool = False) -> dg.AssetCheckResult:
+    """Return the verdict of `IMAGES`, with the slides that hold one image."""
+    from histo_assets.core.tiling.same_image import same_images
+
+    found = same_images(tiles)
+    wrong, twice = ([str(pair) for pair in found if pair.of_two_donors is two] for two in (True, False))
+    sentences = [f"one image: {', '.join(wrong)}; take one of the slides out, or correct its donor"] if wrong else []
+    sentences += [f"twice under one donor: {', '.join(twice)}"] if twice else []
+    return verdict(IMAGES, not wrong, "; ".join(sentences) or "no image twice", warn=warn)
 
 
 def build(assets: StudyAssets) -> list[Any]:
@@ -31,6 +47,7 @@ def build(assets: StudyAssets) -> list[Any]:
         checks={
             "tissue_has_tiles": "The tissue's minimum of slides gave tiles, all cut under the same parameters.",
             "tiles_are_balanced": "The tissue has as many tiles as the study asks for.",
+            IMAGES: "No two slides of the tissue hold one image under two donors.",
         },
         blocking=["tissue_has_tiles"],
     )
@@ -42,8 +59,8 @@ def build(assets: StudyAssets) -> list[Any]:
         from histo_assets.core.slides.inspection import with_resolutions
         from histo_assets.core.tiling.job import TissueJob
         from histo_assets.core.tiling.pictures import contact_sheet
-        from histo_assets.core.tiling.shards import TileReader
         from histo_assets.core.tiling.tables import TileIndex
+        from histo_assets.core.tiling.tile_set import TileReader
         from histo_assets.core.tiling.tiles import tile_tissue
 
         tissue = context.partition_key
@@ -68,7 +85,7 @@ def build(assets: StudyAssets) -> list[Any]:
         slides = index["slide"].n_unique()
         sheet = contact_sheet(TileReader([tile_set]), index.sample(min(40, len(index)), seed=0))
         pictures = tile_pictures(
-            tile_set.looked,
+            tile_set.decisions,
             funnel,
             tile_set.previews,
             tile_set.rejected_examples(),
@@ -98,6 +115,7 @@ def build(assets: StudyAssets) -> list[Any]:
                     f"{slides} slides with tiles, at least {study.selection.min_slides} wanted",
                 ),
                 verdict("tiles_are_balanced", len(index) >= wanted, f"{len(index)} of {wanted} tiles", warn=True),
+                verdict_on_images({tissue: tile_set}, warn=True),
             ],
             incomplete=unfetched,
         )

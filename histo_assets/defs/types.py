@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from histo_assets.core.prediction.crossval import CrossValidation
-    from histo_assets.core.tiling.shards import TileSet
+    from histo_assets.core.tiling.tile_set import TileSet
     from histo_assets.core.training.checkpoint import Checkpoint
     from histo_assets.core.training.frozen import FrozenModel
     from histo_assets.core.training.selected import SelectedModel
@@ -46,7 +46,7 @@ else:
     Table = _loaded("DataFrame", "A table, stored as parquet.", "pandas:DataFrame")
     Matrix = _loaded("AnnData", "A labelled matrix, stored as h5ad.", "anndata:AnnData")
     LargeTable = _loaded("LargeTable", "A polars table, stored as parquet.", "polars:DataFrame")
-    TileSet = _loaded("TileSet", "The tiles of a tissue: shards, index, funnel.", f"{_CORE}.tiling.shards:TileSet")
+    TileSet = _loaded("TileSet", "The tiles of a tissue: shards, index, funnel.", f"{_CORE}.tiling.tile_set:TileSet")
     Checkpoint = _loaded("Checkpoint", "A trained network and its history.", f"{_CORE}.training.checkpoint:Checkpoint")
     _FROZEN = f"{_CORE}.training.frozen:FrozenModel"
     FrozenModel = _loaded("FrozenModel", "A backbone that serves as it is.", _FROZEN)

@@ -90,7 +90,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> 
 
 
 def process_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """Return the process that said last that it works on a run, and when it said so (seconds since 1970).
+    """Return the process that last reported that it works on a run, and when (seconds since 1970).
 
     For runs without this package's tags: made by version 0.1.0, or killed before their first step.
     Dagster writes the number into its engine events (`EngineEventData.in_process`); reading a run's
@@ -98,8 +98,8 @@ def process_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[int, floa
     """
     latest: tuple[int, float] | None = None
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-        said: Any = getattr(entry.dagster_event, "event_specific_data", None)
-        value = getattr((getattr(said, "metadata", None) or {}).get("pid"), "value", None)
+        event: Any = getattr(entry.dagster_event, "event_specific_data", None)
+        value = getattr((getattr(event, "metadata", None) or {}).get("pid"), "value", None)
         if value is not None and str(value).isdigit():
             latest = int(value), entry.timestamp
     return latest

@@ -43,9 +43,10 @@ def history_of(assets: StudyAssets, storage: StudyStorage) -> Chore:
         if now == before:
             return []
         before = now
-        done = reconcile(assets, storage, instance)
-        told = [f"told Dagster of {len(done.told)} artefacts that were found in the storage"] if done.told else []
-        return told + [f"{artefact} is gone from the storage" for artefact in done.lost]
+        changes = reconcile(assets, storage, instance)
+        count = len(changes.unknown)
+        news = [f"told Dagster of {count} artefacts that were found in the storage"] if count else []
+        return news + [f"{artefact} is gone from the storage" for artefact in changes.lost]
 
     return history_follows
 

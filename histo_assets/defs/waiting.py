@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 import dagster as dg
 
 from histo_assets import interrupts
+from histo_assets.core.progress import Progress
 from histo_assets.defs import unpublished
 from histo_assets.defs.heartbeats import process_in
 from histo_assets.defs.progress import announce
@@ -20,20 +21,18 @@ FIRST_LOOK = 2.0
 BETWEEN_LOOKS = 5.0
 BETWEEN_GLANCES = 0.25
 
-Say = Callable[[str], None]
-
 
 @contextmanager
-def explained(instance: dg.DagsterInstance, run_id: str, say: Say) -> Iterator[None]:
+def explained(instance: dg.DagsterInstance, run_id: str, progress: Progress) -> Iterator[None]:
     """Say, while the block runs, whom its run waits for; end holders whose process is gone.
 
-    A line goes to `say` when the holder is another than before, and every few seconds to whoever
+    A line goes to `progress` when the holder is another than before, and every few seconds to whoever
     listens to progress. Dagster's loop that waits for a pool ignores INT and TERM: while it waits, a
     signal ends the process at once, since nothing is lost.
     """
     over = threading.Event()
     thread = threading.Thread(
-        target=_look_on, args=(instance, run_id, say, over), name="histo-assets-waiting", daemon=True
+        target=_look_on, args=(instance, run_id, progress, over), name="histo-assets-waiting", daemon=True
     )
     if instance.is_persistent:
         thread.start()
@@ -66,7 +65,7 @@ def _described(instance: dg.DagsterInstance, run_id: str) -> str:
     return f"run {run_id[:8]} ({what}{partition}){where}{since}"
 
 
-def _look_on(instance: dg.DagsterInstance, run_id: str, say: Say, over: threading.Event) -> None:
+def _look_on(instance: dg.DagsterInstance, run_id: str, progress: Progress, over: threading.Event) -> None:
     over.wait(FIRST_LOOK)
     before: list[str] = []
     while not over.is_set():
@@ -77,7 +76,7 @@ def _look_on(instance: dg.DagsterInstance, run_id: str, say: Say, over: threadin
                 for sentence in holders:
                     announce(sentence)
                 if holders != before:
-                    say("; ".join(holders))
+                    progress("; ".join(holders))
             before = holders
         except Exception:  # the database is away: waiting goes on, and so does looking
             pass

@@ -8,12 +8,13 @@ the storage again after each what is due. A failed run costs what depends on it;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import dagster as dg
 
+from histo_assets.core.progress import Progress
 from histo_assets.defs import unpublished
 from histo_assets.defs.heartbeats import new_run_in_this_process
 from histo_assets.defs.progress import announce
@@ -27,7 +28,6 @@ from histo_assets.storage.layout import Artefact
 from histo_assets.storage.staleness import Reason, Staleness
 from histo_assets.studies.study import Study
 
-Say = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 LISTENED_TO = {"loggers": {**QUIET["loggers"], "progress": {}}}
 
@@ -47,7 +47,7 @@ class Work:
 
 @dataclass
 class Outcome:
-    """What the driver did: finished work, failures with their message, what had to wait for them, what was not had."""
+    """Result of the driver: finished work, failures with their message, what waits for them, what is incomplete."""
 
     done: list[Work] = field(default_factory=list)
     failed: list[tuple[Work, str]] = field(default_factory=list)
@@ -86,7 +86,7 @@ class StudyDriver:
 
     @cached_property
     def staleness(self) -> Staleness:
-        """What answers which artefacts of the study are fresh, at the storage of the definitions."""
+        """The staleness of the study's artefacts, at the storage of the definitions."""
         resource = self._resources["storage"]
         assert isinstance(resource, StorageResource)
         return self.assets.staleness(resource.storage)
@@ -128,8 +128,8 @@ class StudyDriver:
 
     def due(self, assets: Sequence[str], partition: str | None) -> dict[str, str]:
         """Return asset -> reason for those of `assets` that are missing, stale or failed a blocking check."""
-        found = {name: self._reasons(name, partition) for name in assets}
-        return {name: "; ".join(map(str, reasons)) for name, reasons in found.items() if reasons}
+        reasons_of = {name: self._reasons(name, partition) for name in assets}
+        return {name: "; ".join(map(str, reasons)) for name, reasons in reasons_of.items() if reasons}
 
     def plan(self, select: Sequence[str] | None = None, partition: str | None = None) -> list[Work]:
         """Return what is due now. What only turns stale by that work is not foreseen."""
@@ -146,14 +146,14 @@ class StudyDriver:
 
     def bring_up_to_date(
         self,
-        say: Say,
+        progress: Progress,
         select: Sequence[str] | None = None,
         partition: str | None = None,
         force: bool = False,
     ) -> Outcome:
         """Make everything that is missing or stale, in order; `force` makes the selected even when fresh.
 
-        `say` gets a line for every run that ended. What runs say meanwhile reaches whoever listens
+        `progress` gets a line for every run that ended. What runs say meanwhile reaches whoever listens
         (`progress.listening`), first of all the line that the run begins.
         """
         outcome = Outcome()
@@ -162,7 +162,7 @@ class StudyDriver:
         stages = _up_to(self.stages(select), partition)
         for number, stage in enumerate(stages, 1):
             for key in _wanted(stage, partition):
-                self._finish(stage, key, f"[{number}/{len(stages)}]", outcome, say, force)
+                self._finish(stage, key, f"[{number}/{len(stages)}]", outcome, progress, force)
         outcome.incomplete = [
             (Artefact(name, key), reason.sentence)
             for stage in stages
@@ -173,7 +173,9 @@ class StudyDriver:
         ]
         return outcome
 
-    def _finish(self, stage: Stage, key: str | None, label: str, outcome: Outcome, say: Say, force: bool) -> None:
+    def _finish(
+        self, stage: Stage, key: str | None, label: str, outcome: Outcome, progress: Progress, force: bool
+    ) -> None:
         """Run what is due of one stage and partition, again where that made more of it stale."""
         for attempt in range(len(stage.assets) + 1):
             reasons = self.due(stage.assets, key)
@@ -183,39 +185,39 @@ class StudyDriver:
                 reasons = {name: reasons.get(name, "asked for") for name in stage.assets}
             if not reasons:
                 return
-            free = self._free_to_run([n for n in stage.assets if n in reasons], key, outcome, say, label)
+            free = self._free_to_run([n for n in stage.assets if n in reasons], key, outcome, progress, label)
             if not free:
                 return
             work = Work(tuple(free), key, tuple(reasons[name] for name in free))
             announce(f"{label} {work}")
             before = {name: self._version(name, key) for name in free}
             started = time.monotonic()
-            problem, made = self._run(work, say, force)
+            problem, made = self._run(work, progress, force)
             took = f"{time.monotonic() - started:.1f} s"
             left = [n for n in free if n not in made or self._failed_check(n, key)]
             elsewhere = all(self._version(name, key) != before[name] for name in left)
             if problem and left and elsewhere and not self.due(left, key):
-                say(f"{label} {work} was made by another run meanwhile, {took}: {problem}")
+                progress(f"{label} {work} was made by another run meanwhile, {took}: {problem}")
                 continue
             if problem:
                 failed = Work(tuple(left), key, tuple(reasons[name] for name in left))
                 outcome.failed.append((failed, problem))
-                say(f"{label} {failed} failed after {took}: {problem}")
+                progress(f"{label} {failed} failed after {took}: {problem}")
                 return
             outcome.done.append(work)
-            say(f"{label} {work} ({work.reasons[0]}) {took}")
+            progress(f"{label} {work} ({work.reasons[0]}) {took}")
 
     def run(
-        self, assets: Sequence[str], partition: str | None, say: Say = announce, force: bool = False
+        self, assets: Sequence[str], partition: str | None, progress: Progress = announce, force: bool = False
     ) -> dg.ExecuteInProcessResult:
         """Run the named assets of one partition in this process; a failure is in the result, not raised.
 
-        `say` gets a line where the run has to wait for a pool. Raises `Interrupted` after INT, TERM or
+        `progress` gets a line where the run has to wait for a pool. Raises `Interrupted` after INT, TERM or
         "Terminate": nothing is to follow.
         """
         stop_if_interrupted()
         unpublished.rest_while_waiting()
-        with new_run_in_this_process(self.instance) as (run_id, tags), explained(self.instance, run_id, say):
+        with new_run_in_this_process(self.instance) as (run_id, tags), explained(self.instance, run_id, progress):
             ran = self.job.execute_in_process(
                 asset_selection=[self._key(name) for name in assets],
                 partition_key=partition,
@@ -230,14 +232,16 @@ class StudyDriver:
             raise Interrupted(f"{', '.join(assets)} was interrupted")
         return ran
 
-    def _run(self, work: Work, say: Say, force: bool) -> tuple[str | None, set[str]]:
+    def _run(self, work: Work, progress: Progress, force: bool) -> tuple[str | None, set[str]]:
         """Run `work` in this process; return the reason of its failure (or None) and what it made all the same."""
-        ran = self.run(work.assets, work.partition, say, force)
+        ran = self.run(work.assets, work.partition, progress, force)
         made = {event.asset_key.path[-1] for event in ran.get_asset_materialization_events() if event.asset_key}
         return None if ran.success else failure_of(ran), made
 
-    def _free_to_run(self, names: list[str], key: str | None, outcome: Outcome, say: Say, label: str) -> list[str]:
-        """Return those of `names`, in order, that wait for no failed work; note and say the others."""
+    def _free_to_run(
+        self, names: list[str], key: str | None, outcome: Outcome, progress: Progress, label: str
+    ) -> list[str]:
+        """Return those of `names`, in order, that wait for no failed work; note the others and report them."""
         free = []
         for name in names:
             culprit = self._culprit(name, key, outcome)
@@ -246,7 +250,7 @@ class StudyDriver:
             elif not any(name in work.assets and work.partition == key for work in outcome.blocked):
                 waiting = Work((name,), key, (f"waits for {culprit}",))
                 outcome.blocked.append(waiting)
-                say(f"{label} {waiting} waits for {culprit}")
+                progress(f"{label} {waiting} waits for {culprit}")
         return free
 
     def _culprit(self, name: str, key: str | None, outcome: Outcome) -> Work | None:
@@ -272,21 +276,21 @@ class StudyDriver:
         return pointer.version if pointer else None
 
     def _failed_check(self, name: str, partition: str | None) -> bool:
-        """Return whether a blocking check said no of what is stored of this partition."""
+        """Return whether what is stored of this partition failed a blocking check."""
         return any(reason.kind == "check" for reason in self._reasons(name, partition))
 
     def _tried(self, names: Sequence[str], key: str | None, outcome: Outcome) -> list[str]:
-        """Return those of `names` that were made before in this go and lack what could not be had."""
+        """Return those of `names` that were made earlier in this run and are incomplete."""
         done = {name for work in outcome.done if work.partition == key for name in work.assets}
         kinds = {name: {reason.kind for reason in self._reasons(name, key)} for name in names if name in done}
-        return [name for name, found in kinds.items() if found == {"incomplete"}]
+        return [name for name, kind in kinds.items() if kind == {"incomplete"}]
 
     def _key(self, name: str) -> dg.AssetKey:
         return dg.AssetKey([self.study.name, name])
 
 
 def failure_of(ran: dg.ExecuteInProcessResult) -> str:
-    """Return why an in-process run failed: what its blocking checks found, else the innermost message."""
+    """Return why an in-process run failed: the evidence of its blocking checks, else the innermost message."""
     failed = [e for e in ran.get_asset_check_evaluations() if not e.passed and e.blocking]
     if failed:
         return "; ".join(f"{e.check_name}: {e.metadata['found'].value}" for e in failed)

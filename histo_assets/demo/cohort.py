@@ -16,7 +16,7 @@ from pathlib import Path
 from histo_assets.core.errors import HistoError
 from histo_assets.core.files import atomic_path, settings_digest, write_json
 from histo_assets.core.progress import Progress, silent
-from histo_assets.demo.plan import CohortPlan, SlidePlan
+from histo_assets.demo.cohort_plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
 
@@ -26,7 +26,7 @@ DirtRow = tuple[str, str, int, int, int, int]
 
 
 def cohort_digest(settings: SyntheticSettings) -> str:
-    """Return what identifies the files that `settings` give."""
+    """Return a digest that identifies the files that `settings` give."""
     return settings_digest(settings, REVISION)
 
 
@@ -98,12 +98,12 @@ def _refuse_foreign(folder: Path) -> None:
     """Raise where `folder` holds slides or tables and no stamp of ours."""
     if (folder / STAMP).is_file() or not folder.is_dir():
         return
-    found = [
+    files = [
         path.name for path in sorted(folder.iterdir()) if path.name != "incoming" and not path.name.startswith(".")
     ]
-    if found:
+    if files:
         raise CohortFolderError(
-            f"{folder} holds {found[0]}, which no generated cohort wrote; set `synthetic: null` in a study of your own,"
+            f"{folder} holds {files[0]}, which no generated cohort wrote; set `synthetic: null` in a study of your own,"
             " or name another folder"
         )
 
@@ -132,22 +132,22 @@ def _one_thread() -> None:
 
 def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
     """Write one slide file, damaged as planned, and return its dirt: slide, kind, x, y, w, h in level-0 pixels."""
-    from histo_assets.demo import dirt
+    from histo_assets.demo import damage
     from histo_assets.demo.paint import paint_slide
     from histo_assets.demo.svs import Encoding, Scan, write_svs
 
     look = row.look
     whole = (0, 0, look.side, look.side)
-    found: list[tuple[str, tuple[int, int, int, int]]] = []
+    blemishes: list[tuple[str, tuple[int, int, int, int]]] = []
     assert row.file is not None
     with atomic_path(folder / row.file) as temporary:
         if row.damage == "html":
-            dirt.write_html(temporary)
+            damage.write_html(temporary)
             return [(row.slide, "html", *whole)]
-        pixels = dirt.blank_glass(look.side, look.seed) if row.damage == "blank" else paint_slide(look)
+        pixels = damage.blank_glass(look.side, look.seed) if row.damage == "blank" else paint_slide(look)
         for kind in look.dirt:
-            pixels, regions = dirt.with_dirt(pixels, kind, look.seed)
-            found += [(kind, region) for region in regions]
+            pixels, regions = damage.with_dirt(pixels, kind, look.seed)
+            blemishes += [(kind, region) for region in regions]
         write_svs(
             temporary,
             pixels,
@@ -155,12 +155,12 @@ def write_slide(row: SlidePlan, folder: Path) -> list[DirtRow]:
             Encoding(photometric="rgb" if row.photometric == "rgb" else "ycbcr", quality=88, storage_px=row.storage_px),
         )
         if row.damage in ("blank", "truncated"):
-            found.append((row.damage, whole))
+            blemishes.append((row.damage, whole))
         if row.damage == "truncated":
-            dirt.truncate(temporary, 0.6)
+            damage.truncate(temporary, 0.6)
         if row.damage == "zero_length_tiles":
-            found += [(row.damage, region) for region in dirt.empty_storage_tiles(temporary, 3)]
+            blemishes += [(row.damage, region) for region in damage.empty_storage_tiles(temporary, 3)]
         if row.damage == "overwritten_tiles":
             count = max(3, (look.side // row.storage_px) ** 2 // 4)
-            found += [(row.damage, region) for region in dirt.overwrite_storage_tiles(temporary, count)]
-    return [(row.slide, kind, *region) for kind, region in found]
+            blemishes += [(row.damage, region) for region in damage.overwrite_storage_tiles(temporary, count)]
+    return [(row.slide, kind, *region) for kind, region in blemishes]

@@ -150,14 +150,14 @@ def scatter(
     side = mask.shape[0] * step
     bins = max(1, int(side / spacing))
     corner = np.stack(np.meshgrid(np.arange(bins), np.arange(bins)), axis=-1).reshape(-1, 2)
-    found: list[NDArray[np.float64]] = []
+    inside: list[NDArray[np.float64]] = []
     for _ in range(tries):
         points = (corner + rng.random(corner.shape)) * (side / bins)
         at = np.minimum(points.astype(int) // step, mask.shape[0] - 1)
         hit = mask[at[:, 1], at[:, 0]]
-        found.append(points[hit])
+        inside.append(points[hit])
         corner = corner[~hit]
-    return np.concatenate(found).astype(np.float32)
+    return np.concatenate(inside).astype(np.float32)
 
 
 def values_at(field: NDArray[np.float32], points: NDArray[np.float32], step: float) -> NDArray[np.float32]:

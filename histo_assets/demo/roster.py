@@ -9,7 +9,7 @@ import numpy as np
 
 from histo_assets.core.files import slug
 from histo_assets.demo.anatomy import DISEASES, TISSUES
-from histo_assets.demo.plan import (
+from histo_assets.demo.cohort_plan import (
     FILE_DIRT,
     CohortPlan,
     Donor,

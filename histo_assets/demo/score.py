@@ -1,4 +1,4 @@
-"""How well a platform found what was planted: compares its published tables with a cohort's truth.
+"""How well a platform recovered what was planted: compares its published tables with a cohort's truth.
 
 Reads the truth folder and the tables given, nothing else. Nothing outside `demo` and the tests
 imports it.
@@ -30,7 +30,7 @@ def safe_id(slide: str) -> str:
 
 
 def score_genes(truth_dir: str | Path, figures: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a block of genes: what was planted and what was found.
+    """Return one row a block of genes: what was planted and what was recovered.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def score_genes(truth_dir: str | Path, figures: pd.DataFrame) -> pd.DataFrame:
         right (share called as expected; NaN where the expectation is 'undecided').
     """
     truth = truth_table(truth_dir, "genes")
-    found = truth.merge(figures, on="gene", how="left", suffixes=("_truth", ""))
-    found["scored"] = found["r2_within"].notna()
-    called = pd.Series([value is True or value == 1 for value in found["recoverable"]], index=found.index)
-    found["called"] = called & found["scored"]
+    genes = truth.merge(figures, on="gene", how="left", suffixes=("_truth", ""))
+    genes["scored"] = genes["r2_within"].notna()
+    called = pd.Series([value is True or value == 1 for value in genes["recoverable"]], index=genes.index)
+    genes["called"] = called & genes["scored"]
     rows = []
-    for block, part in found.groupby("block", sort=False):
+    for block, part in genes.groupby("block", sort=False):
         scored = part[part["scored"]]
         share = float(scored["called"].mean()) if len(scored) else np.nan
         expectation = str(part["expectation"].iloc[0])
@@ -207,16 +207,16 @@ def score_quarantine(truth_dir: str | Path, raw_slides: pd.DataFrame) -> pd.Data
     for slide in truth[truth["kind"] == "damaged"].to_dict("records"):
         if slide["slide"] not in reason:
             continue
-        found = _sentence(reason[slide["slide"]])
+        sentence = _sentence(reason[slide["slide"]])
         wanted = True if slide["damage"] in QUARANTINED else False if slide["damage"] == "zero_length_tiles" else None
         rows.append(
             {
                 "slide": slide["slide"],
                 "damage": slide["damage"],
                 "should_be_quarantined": wanted,
-                "quarantined": bool(found),
-                "reason": found,
-                "right": None if wanted is None else wanted == bool(found),
+                "quarantined": bool(sentence),
+                "reason": sentence,
+                "right": None if wanted is None else wanted == bool(sentence),
             }
         )
     good = [slide for slide in truth.loc[truth["kind"] != "damaged", "slide"] if slide in reason]

@@ -23,7 +23,7 @@ Compression = Literal["jpeg", "jpeg2000", "lzw", "deflate", "none"]
 
 @dataclass(frozen=True)
 class Scan:
-    """What the header says of a scan.
+    """A scan as the header of its file describes it.
 
     Attributes
     ----------

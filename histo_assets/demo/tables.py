@@ -13,7 +13,7 @@ import pandas as pd
 
 from histo_assets.core.files import atomic_path
 from histo_assets.demo.anatomy import TISSUES
-from histo_assets.demo.plan import CohortPlan, SlidePlan
+from histo_assets.demo.cohort_plan import CohortPlan, SlidePlan
 from histo_assets.demo.roster import printed_label
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def write_portal(path: Path, plan: CohortPlan) -> None:
 
 
 def _categories(row: SlidePlan) -> list[str]:
-    found = []
+    categories = []
     if row.latents["inflammation"] > 1.3:
-        found.append("inflammation")
+        categories.append("inflammation")
     if row.latents["fibrosis"] > 1.3:
-        found.append("fibrosis")
+        categories.append("fibrosis")
     if row.label == "liver" and row.latents["fat_size"] > 0.9:
-        found.append("steatosis")
-    return found
+        categories.append("steatosis")
+    return categories
 
 
 def _notes(row: SlidePlan) -> str:

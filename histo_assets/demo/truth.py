@@ -10,6 +10,14 @@ import pandas as pd
 from histo_assets.core.files import atomic_path
 from histo_assets.demo import tables
 from histo_assets.demo.anatomy import TISSUES, gland_label
+from histo_assets.demo.cohort_plan import (
+    LATENTS,
+    PICTURE_DIRT,
+    CohortPlan,
+    SlidePlan,
+    mixture_columns,
+    slides_per_label,
+)
 from histo_assets.demo.genes import (
     balanced_tpm,
     extra_rows,
@@ -17,7 +25,6 @@ from histo_assets.demo.genes import (
     planted_expression,
     planted_genes,
 )
-from histo_assets.demo.plan import LATENTS, PICTURE_DIRT, CohortPlan, SlidePlan, mixture_columns, slides_per_label
 from histo_assets.demo.roster import printed_label
 from histo_assets.demo.settings import SyntheticSettings
 

@@ -38,7 +38,7 @@ HANDLES = {
     "CrossValidation": "histo_assets.core.prediction.crossval",
     "FrozenModel": "histo_assets.core.training.frozen",
     "SelectedModel": "histo_assets.core.training.selected",
-    "TileSet": "histo_assets.core.tiling.shards",
+    "TileSet": "histo_assets.core.tiling.tile_set",
 }
 """Class -> module of the handles that a folder may be read by where nobody names the class."""
 

@@ -32,7 +32,7 @@ VERSION = "histo_assets/version"
 
 
 @dataclass(frozen=True)
-class Made:
+class AssetOutput:
     """What an asset made, on its way into the storage: the value, its data version, and what the step knows of it.
 
     `shown` is what the asset shows of it, as JSON holds it: it stays beside the value, whatever becomes of Dagster.
@@ -45,7 +45,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Reused:
+class StoredOutput:
     """Stands for a value that is stored already, as its pointer says."""
 
     pointer: Pointer
@@ -61,7 +61,7 @@ class ArtefactIOManager(ConfigurableIOManager):
         """Store one output, whole or not at all, with what its step loaded."""
         storage = StudyStorage(self.root)
         artefact = Artefact(context.asset_key.path[-1], _output_partition(context))
-        pointer = obj.pointer if isinstance(obj, Reused) else self._publish(context, storage, artefact, obj)
+        pointer = obj.pointer if isinstance(obj, StoredOutput) else self._publish(context, storage, artefact, obj)
         context.add_output_metadata(
             {
                 "dagster/uri": storage.location(artefact, pointer),
@@ -73,32 +73,32 @@ class ArtefactIOManager(ConfigurableIOManager):
     def _publish(self, context: OutputContext, storage: StudyStorage, artefact: Artefact, obj: Any) -> Pointer:
         from histo_assets.storage.digests import content_digest
 
-        made = obj if isinstance(obj, Made) else Made(obj, content_digest(obj))
-        record = made.record
-        if shards := shards_of(storage, made.value):
+        output = obj if isinstance(obj, AssetOutput) else AssetOutput(obj, content_digest(obj))
+        record = output.record
+        if shards := shards_of(storage, output.value):
             record = record.model_copy(update={"shards": shards})
         made_from = loads_of(context.step_context)
         made_from.pop(artefact.name, None)  # its own last version is no parent
         try:
             return storage.publish(
                 artefact,
-                lambda folder: self._write(made, folder),
+                lambda folder: self._write(output, folder),
                 format=self.format,
-                data_version=made.data_version,
+                data_version=output.data_version,
                 origin=Origin(context.asset_spec.code_version, made_from, context.run_id),
                 record=record,
             )
         except StorageError as error:
             raise _naming(storage, artefact, error) from error
 
-    def _write(self, made: Made, folder: Path) -> None:
+    def _write(self, output: AssetOutput, folder: Path) -> None:
         from histo_assets.storage import formats
 
-        if made.record.table:
-            formats.refuse_undeclared(made.value, made.record.table)
-        formats.write(self.format, made.value, folder, made.data_version)
-        if made.shown:
-            (folder / SHOWN).write_text(json.dumps(dict(made.shown)), encoding="utf-8")
+        if output.record.table:
+            formats.refuse_undeclared(output.value, output.record.table)
+        formats.write(self.format, output.value, folder, output.data_version)
+        if output.shown:
+            (folder / SHOWN).write_text(json.dumps(dict(output.shown)), encoding="utf-8")
 
     def load_input(self, context: InputContext) -> Any:
         """Return an upstream value: itself, or a dict by partition where the step asks for several."""
@@ -182,7 +182,7 @@ class StorageResource(ConfigurableResource):  # type: ignore[type-arg]
 
 
 def load(pointers: Pointers, artefact: Artefact, wanted: Any = Any, step: Any = None) -> Any:
-    """Return what counts as `artefact` now, noted for `step` where one is given.
+    """Return the value that counts as `artefact` now, noted for `step` where one is given.
 
     Raises
     ------

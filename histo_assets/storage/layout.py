@@ -195,7 +195,7 @@ class StudyStorage:
             return {}
 
     def pointer(self, artefact: Artefact) -> Pointer | None:
-        """Return what counts as `artefact` now, or None where it has not been made.
+        """Return the pointer that counts of `artefact` now, or None where it has not been made.
 
         Raises
         ------
@@ -252,14 +252,14 @@ class StudyStorage:
             return error
 
     def require(self, artefact: Artefact) -> Pointer:
-        """Return what counts as `artefact` now, or raise `missing`."""
+        """Return the pointer that counts of `artefact` now, or raise `missing`."""
         pointer = self.pointer(artefact)
         if pointer is None:
             raise self.missing(artefact)
         return pointer
 
     def missing(self, artefact: Artefact) -> MissingArtefactError:
-        """Return the error that says that and how `artefact` must be made."""
+        """Return the error that `artefact` must be made, and how."""
         return MissingArtefactError(f"{self.label(artefact)} has not been made; {way_out(artefact)}")
 
     def publish(
@@ -314,7 +314,7 @@ class StudyStorage:
         return pointer
 
     def rewrite(self, artefact: Artefact, pointer: Pointer) -> None:
-        """Replace what the pointer of `artefact` says of the version that counts, unless another one counts now."""
+        """Replace the pointer of `artefact`, unless another version counts now."""
         with self._one_at_a_time():
             now = self.pointer_or_none(artefact)
             if now is not None and now.version == pointer.version:

@@ -118,7 +118,7 @@ def prune_shards(
 
 
 def doubt_of(storage: StudyStorage, artefact: Artefact) -> str | None:
-    """Return why the pointer of `artefact` may not say what counts, or None: it is lost, or older than a version."""
+    """Return why the pointer of `artefact` may not name the version that counts (lost, or older than one), or None."""
     entries = dict(_artefacts(storage, artefact.asset)).get(artefact, set())
     versions = _expired(storage, artefact, entries, datetime.now(UTC), timedelta(0))
     lost = next((reason for _, reason, orphan in versions if orphan), None)
@@ -133,7 +133,7 @@ def stored_artefacts(storage: StudyStorage) -> list[Artefact]:
 def _artefacts(storage: StudyStorage, only: str | None = None) -> list[tuple[Artefact, set[str]]]:
     """Return every artefact (of the asset `only`) that has left anything, with the names in its folder."""
     root = storage.root.path.rstrip("/")
-    found: dict[Artefact, set[str]] = {}
+    entries: dict[Artefact, set[str]] = {}
     storage.root.fs.invalidate_cache()
     if not storage.root.fs.isdir(root):
         return []
@@ -147,8 +147,8 @@ def _artefacts(storage: StudyStorage, only: str | None = None) -> list[tuple[Art
             entry = rest.split("/", 1)[0]
             if entry == POINTER or version_time(entry):
                 artefact = Artefact(asset, None if partition == UNPARTITIONED else partition)
-                found.setdefault(artefact, set()).add(entry)
-    return sorted(found.items(), key=lambda item: item[0].name)
+                entries.setdefault(artefact, set()).add(entry)
+    return sorted(entries.items(), key=lambda item: item[0].name)
 
 
 def _find(folder: UPath) -> dict[str, dict[str, Any]]:

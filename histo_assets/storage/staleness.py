@@ -299,8 +299,8 @@ def _word(settings: Mapping[str, Any], name: str) -> str:
     return str(settings[name]) if name in settings else "absent"
 
 
-def _lost(name: str, size: int, found: int | None) -> str:
-    return f"{name} is missing" if found is None else f"{name} has {found} bytes instead of {size}"
+def _lost(name: str, size: int, actual: int | None) -> str:
+    return f"{name} is missing" if actual is None else f"{name} has {actual} bytes instead of {size}"
 
 
 def _change_of(part: str, before: str | None, now: str | None) -> str:

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histo_assets.studies.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from histo_assets.core.cohort.splits import SplitRegime
+
 GTEX_SLIDE_GIGABYTES = 0.335  # mean of the 25,503 slides in Imaging Data Commons
 JPEG_BYTES_PER_PIXEL = 0.22  # of a tissue tile at quality 90
+
+
+@dataclass(frozen=True)
+class TissuePlan:
+    """What the study holds and will make of one tissue.
+
+    Attributes
+    ----------
+    tissue
+        Its name.
+    slides, donors
+        How many are selected.
+    found
+        How many of the slides are there, or were until their tiles were made.
+    tiles
+        How many will be cut.
+    """
+
+    tissue: str
+    slides: int
+    donors: int
+    found: int
+    tiles: int
 
 
 @dataclass(frozen=True)
@@ -38,14 +63,10 @@ class StudyPlan:
     epochs: int
     frozen: str | None
     regressors: list[str]
-    regime: dict[str, Any]
-    per_tissue: list[dict[str, Any]]
+    regime: SplitRegime
+    per_tissue: list[TissuePlan]
     missing: list[str] = field(default_factory=list)
     assumptions: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the plan as plain JSON content."""
-        return asdict(self)
 
 
 def plan_study(study: Study) -> StudyPlan:
@@ -64,14 +85,15 @@ def plan_study(study: Study) -> StudyPlan:
     parts = {tissue: select_slides(pairs, study.selection, tissue) for tissue in study.selection.tissues}
     selected = pd.concat(parts.values(), ignore_index=True)
     split = split_donors(selected, study.split)
-    found = _slide_sizes(study, list(selected["slide"]), list(manifest["slide"]))
+    found, doubtful = _slide_sizes(study, selected, manifest)
+    missing += doubtful
     absent = len(selected) - len(found)
     source = study.slides.source
     if absent and source.kind == "folder":
         missing.append(f"{absent} of {len(selected)} slides are not in {study.resolve(study.slides.folder)}")
     mean_size = sum(found.values()) / len(found) / 1e9 if found else GTEX_SLIDE_GIGABYTES
-    rows = [_tissue_row(study, tissue, part, found) for tissue, part in parts.items()]
-    tiles = sum(row["tiles"] for row in rows)
+    per_tissue = [_tissue_plan(study, tissue, part, found) for tissue, part in parts.items()]
+    tiles = sum(planned.tiles for planned in per_tissue)
     return StudyPlan(
         study=study.name,
         title=study.title,
@@ -92,8 +114,8 @@ def plan_study(study: Study) -> StudyPlan:
         epochs=sum(e.epochs for e in study.learning.experiments.values()),
         frozen=_frozen_backbone(study),
         regressors=list(study.prediction.regressors),
-        regime=dict(split_regime(split, selected)),
-        per_tissue=rows,
+        regime=split_regime(split, selected),
+        per_tissue=per_tissue,
         missing=missing,
         assumptions=list(study.assumptions),
     )
@@ -133,33 +155,43 @@ def _source_name(study: Study) -> str:
     return named[source.kind]
 
 
-def _slide_sizes(study: Study, slides: list[str], known: list[str]) -> dict[str, int]:
+def _slide_sizes(study: Study, selected: pd.DataFrame, manifest: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
     """Return slide -> bytes of the slides that are there, or were fetched and dropped once their tiles were made.
 
-    `known` are all slides of the cohort.
+    Also sentences on slides whose file cannot be told.
     """
-    from histo_assets.core.cohort.ids import match_slide_files
+    from histo_assets.core.cohort.errors import CohortError
     from histo_assets.core.download.fetched import fetched_slides
-    from histo_assets.core.slides.inspection import slide_files
+    from histo_assets.core.slides.found import found_slides
+    from histo_assets.core.slides.inspection import names_of_slides
 
     folder = study.resolve(study.slides.folder)
-    matched = match_slide_files(slides, slide_files(folder), known)
-    sizes = {record.slide: record.bytes for record in fetched_slides(Path(folder)) if record.tiled}
-    sizes = {slide: size for slide, size in sizes.items() if slide in set(slides)}
-    return sizes | {slide: _bytes(Path(path)) for slide, path in matched.items()}
+    files, known = found_slides(folder, study.slides), set(names_of_slides(manifest).values())
+    names, doubtful = names_of_slides(selected), []
+    records = [record for record in fetched_slides(Path(folder)) if record.tiled or record.is_there(Path(folder))]
+    sizes = {record.slide: record.bytes for record in records if record.slide in names}
+    for slide, name in names.items():
+        try:
+            path = files.of(name, known)
+        except CohortError as error:
+            doubtful.append(str(error))
+            continue
+        if path is not None:
+            sizes[slide] = _bytes(Path(path))
+    return sizes, doubtful
 
 
 def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(part.stat().st_size for part in path.iterdir())
 
 
-def _tissue_row(study: Study, tissue: str, part: pd.DataFrame, found: dict[str, int]) -> dict[str, Any]:
+def _tissue_plan(study: Study, tissue: str, part: pd.DataFrame, found: dict[str, int]) -> TissuePlan:
     count = len(part)
     per_tissue = study.tiling.tiles_per_tissue or study.tiling.tiles_per_slide * count
-    return {
-        "tissue": tissue,
-        "slides": count,
-        "donors": int(part["donor"].nunique()),
-        "found": int(part["slide"].isin(list(found)).sum()),
-        "tiles": per_tissue if count else 0,
-    }
+    return TissuePlan(
+        tissue=tissue,
+        slides=count,
+        donors=int(part["donor"].nunique()),
+        found=int(part["slide"].isin(list(found)).sum()),
+        tiles=per_tissue if count else 0,
+    )

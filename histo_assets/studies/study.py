@@ -144,7 +144,7 @@ def _refuse_unknown_tissues(chosen: str, own: Mapping[str, Any], study: Study) -
 
 
 def _content(chosen: str) -> tuple[dict[str, Any], Path]:
-    """Return what a study says itself, and its base folder."""
+    """Return a study's own settings, and its base folder."""
     text, base = _source(chosen)
     try:
         content = yaml.safe_load(text)
@@ -245,11 +245,11 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"missing key {key!r}"
     if problem["type"] == "kind":
-        found = problem["input"].get("kind") if isinstance(problem["input"], Mapping) else problem["input"]
-        return f"{key}: {problem['msg']} (found {found!r})"
-    said = problem["msg"].removeprefix("Value error, ")
-    found = problem.get("input")
-    return f"{key}: {said}" if isinstance(found, Mapping) else f"{key}: {said} (found {found!r})"
+        value = problem["input"].get("kind") if isinstance(problem["input"], Mapping) else problem["input"]
+        return f"{key}: {problem['msg']} (found {value!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key}: {message} (found {value!r})"
 
 
 def _place(location: tuple[int | str, ...]) -> tuple[list[str], Any]:

@@ -26,7 +26,7 @@ import polars as pl
 from histo_assets.core.cohort.splits import split_donors
 from histo_assets.core.evaluation.classification import confusion
 from histo_assets.core.evaluation.look_alikes import present
-from histo_assets.core.tiling.shards import TileReader
+from histo_assets.core.tiling.tile_set import TileReader
 from histo_assets.core.training.datasets import TrainingTiles, build_training_set
 from histo_assets.core.training.loop import train
 from histo_assets.core.training.settings import LearningSettings
@@ -45,9 +45,9 @@ def validation_tiles(study: Study, storage: StorageResource, seed: int, epochs: 
     changes = {"seed": seed, "epochs": epochs, "checkpoints": ()}
     base = study.learning.experiments[study.learning.studied].model_copy(update=changes)
     experiments = {unit: base.model_copy(update={"split": unit}) for unit in ("donor", "tile")}
-    given = study.learning.model_dump() | {"experiments": experiments, "studied": "donor", "selected": None}
-    learning = LearningSettings.model_validate(given | {"seed": seed})
-    said: dict[str, list[pd.DataFrame]] = {unit: [] for unit in experiments}
+    values = study.learning.model_dump() | {"experiments": experiments, "studied": "donor", "selected": None}
+    learning = LearningSettings.model_validate(values | {"seed": seed})
+    predictions: dict[str, list[pd.DataFrame]] = {unit: [] for unit in experiments}
     for fold in range(study.split.folds):
         settings = study.split.model_copy(update={"seed": seed, "validation_fold": fold})
         rows = build_training_set(index, split_donors(selected, settings), tissues, learning, settings)
@@ -55,8 +55,8 @@ def validation_tiles(study: Study, storage: StorageResource, seed: int, epochs: 
             with tempfile.TemporaryDirectory() as folder:
                 tiles = TrainingTiles(rows, TileReader(sets), tissues)
                 made = train(unit, tiles, learning, Path(folder), lambda text: None)
-                said[unit].append(made.validation())
-    return {unit: pd.concat(tables, ignore_index=True) for unit, tables in said.items()}
+                predictions[unit].append(made.validation())
+    return {unit: pd.concat(tables, ignore_index=True) for unit, tables in predictions.items()}
 
 
 def figures(study: Study, storage: StorageResource, seeds: list[int], epochs: int) -> Iterator[dict[str, Any]]:
@@ -64,13 +64,13 @@ def figures(study: Study, storage: StorageResource, seeds: list[int], epochs: in
     tissues = list(study.selection.tissues)
     leaks = []
     for seed in seeds:
-        said = validation_tiles(study, storage, seed, epochs)
-        accuracy = {unit: float((table["predicted"] == table["tissue"]).mean()) for unit, table in said.items()}
+        predictions = validation_tiles(study, storage, seed, epochs)
+        accuracy = {unit: float((table["predicted"] == table["tissue"]).mean()) for unit, table in predictions.items()}
         for unit, value in accuracy.items():
             yield _figure(f"seed {seed}: accuracy, {unit}s split", value)
         leaks.append(accuracy["tile"] - accuracy["donor"])
         yield _figure(f"seed {seed}: what splitting tiles adds", leaks[-1], above=0.0)
-        counts = confusion(said["donor"], tissues).to_numpy(float)
+        counts = confusion(predictions["donor"], tissues).to_numpy(float)
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         places = {tissue: place for place, tissue in enumerate(tissues)}
         mixed = {}
@@ -95,17 +95,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    study = load_study(asked.study)
+    options = parser.parse_args()
+    study = load_study(options.study)
     storage = StorageResource(root=str(Path(storage_root()) / study.name))
-    found = []
-    for figure in figures(study, storage, asked.seeds, asked.epochs):
-        found.append(figure)
-        if not asked.json:
+    rows = []
+    for figure in figures(study, storage, options.seeds, options.epochs):
+        rows.append(figure)
+        if not options.json:
             target = "" if figure["above"] is None else f"> {figure['above']:.3f}"
             print(line(figure["name"], figure["value"], "", target, figure["met"]), flush=True)
-    if asked.json:
-        print(json.dumps(found, indent=1))
+    if options.json:
+        print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def ours(folder: str = "", backbone: str = "") -> dict[str, Any]:
         return {}
     import numpy as np
 
-    from histo_assets.core.embedding.inference import embed_tiles
+    from histo_assets.core.embedding.tile_embeddings import embed_tiles
     from histo_assets.core.networks.inference import Inference
 
     rows, reader = training_set(Path(folder))
@@ -98,18 +98,18 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--tiles", type=int, default=384, help="tiles of the cohort, two thirds of them embedded")
     arguments.add_argument("--repeats", type=int, default=3, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({side.__name__: side for side in SIDES}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        found = []
-        for figure in figures(Path(scratch), asked.tiles, asked.repeats):
-            found.append(figure)
-            if not asked.json:
+        rows = []
+        for figure in figures(Path(scratch), options.tiles, options.repeats):
+            rows.append(figure)
+            if not options.json:
                 print(line(figure["name"], figure["value"], figure["unit"]), flush=True)
-        if asked.json:
-            print(json.dumps(found, indent=1))
+        if options.json:
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

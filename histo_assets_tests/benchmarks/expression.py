@@ -224,21 +224,21 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, default=5000, help="genes of the generated file")
     arguments.add_argument("--samples", type=int, default=GTEX_SAMPLES, help="samples of the generated file")
     arguments.add_argument("--repeats", type=int, default=2, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side(SIDES[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side(SIDES[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
-        for figure in figures(folder, asked.rows, asked.samples, asked.repeats):
-            found.append(figure)
+        rows = []
+        for figure in figures(folder, options.rows, options.samples, options.repeats):
+            rows.append(figure)
             target = "" if figure["at_most"] is None else f"<= {figure['at_most']:g}"
-            if not asked.json:
+            if not options.json:
                 print(line(figure["name"], figure["value"], figure["unit"], target, figure["met"]), flush=True)
-        if asked.json:
-            print(json.dumps(found, indent=1))
+        if options.json:
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

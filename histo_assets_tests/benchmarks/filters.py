@@ -95,7 +95,7 @@ def _painted(row: Any, stored: Path) -> tuple[np.ndarray[Any, Any], dict[str, np
     if stored.exists():
         kept = np.load(stored)
         return simplejpeg.decode_jpeg(kept["jpeg"].tobytes(), "RGB"), {kind: kept[kind] for kind in SPOILED}
-    from histo_assets.demo import dirt
+    from histo_assets.demo import damage
     from histo_assets.demo.fields import resized
     from histo_assets.demo.paint import paint_slide, tissue_outline
 
@@ -104,7 +104,7 @@ def _painted(row: Any, stored: Path) -> tuple[np.ndarray[Any, Any], dict[str, np
     spoiled, where = clean, dict.fromkeys(SPOILED, np.zeros(clean.shape[:2], bool))
     where["glass"] = resized(tissue_outline(np.random.default_rng(look.seed), look.side), look.side) <= 0
     for kind in look.dirt:
-        spoiled, regions = dirt.with_dirt(spoiled, kind, look.seed)
+        spoiled, regions = damage.with_dirt(spoiled, kind, look.seed)
         if kind == "half_empty":
             mirrored = regions[0][0] == 0
             outside = where["glass"][:, ::-1] if mirrored else where["glass"]
@@ -151,14 +151,14 @@ def figures(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
         enough = {**SPOILED, "glass": MASKED} if name == "mask" else SPOILED
         spoiled = np.logical_or.reduce([seen[kind] >= enough[kind] for kind in kinds])
         free = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in kinds])
-        said = rejected[name].to_numpy()
+        flags = rejected[name].to_numpy()
         if name == "blur":
             # Whether a tile without tissue is blurred cannot be seen.
             shows = (seen["glass"] < SPOILED["glass"]).to_numpy()
-            said, spoiled, free = said & shows, spoiled & shows, free & shows
-        yield _share(f"{name}: precision", int((said & spoiled).sum()), int((said & (spoiled | free)).sum()), 0.9)
+            flags, spoiled, free = flags & shows, spoiled & shows, free & shows
+        yield _share(f"{name}: precision", int((flags & spoiled).sum()), int((flags & (spoiled | free)).sum()), 0.9)
         if name not in ("jpeg_size", "dirt"):
-            yield _share(f"{name}: recall", int((said & spoiled).sum()), int(spoiled.sum()), 0.9)
+            yield _share(f"{name}: recall", int((flags & spoiled).sum()), int(spoiled.sum()), 0.9)
     whole = np.logical_and.reduce([seen[kind] <= FREE[kind] for kind in SPOILED])
     kept = ~rejected.any(axis=1).to_numpy()
     for name, among in (("tissue", whole), ("fat", whole & seen["tissue"].str.startswith("adipose").to_numpy())):
@@ -171,14 +171,14 @@ def calibrated(tiles: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how the JPEG-size filter does with thresholds that `calibrate` proposes from these very tiles."""
     from histo_assets.core.tiling.calibration import proposed_thresholds
 
-    looked = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
-    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(looked)}
-    said = (looked["jpeg_bytes"] < looked["tissue"].map(proposed)).to_numpy()
-    spoiled = np.logical_or.reduce([looked[kind] >= SPOILED[kind] for kind in SPOILED])
-    free = np.logical_and.reduce([looked[kind] <= FREE[kind] for kind in SPOILED])
-    scored = int((said & (spoiled | free)).sum())
-    yield _share("calibrated jpeg_size: precision", int((said & spoiled).sum()), scored, 0.9)
-    yield _share("calibrated jpeg_size: clean tissue kept", int((~said & free).sum()), int(free.sum()), 0.95)
+    candidates = tiles[tiles["tissue_share"] >= 0.5].reset_index(drop=True)
+    proposed = {item.tissue: item.threshold or 0.0 for item in proposed_thresholds(candidates)}
+    rejected = (candidates["jpeg_bytes"] < candidates["tissue"].map(proposed)).to_numpy()
+    spoiled = np.logical_or.reduce([candidates[kind] >= SPOILED[kind] for kind in SPOILED])
+    free = np.logical_and.reduce([candidates[kind] <= FREE[kind] for kind in SPOILED])
+    scored = int((rejected & (spoiled | free)).sum())
+    yield _share("calibrated jpeg_size: precision", int((rejected & spoiled).sum()), scored, 0.9)
+    yield _share("calibrated jpeg_size: clean tissue kept", int((~rejected & free).sum()), int(free.sum()), 0.95)
 
 
 def _share(name: str, part: int, whole: int, at_least: float) -> dict[str, Any]:
@@ -191,16 +191,16 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[23, 24])
     arguments.add_argument("--folder", type=Path, help="where the painted slides are kept for another run")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     with TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        tiles = pd.concat([tile_table(seed, folder) for seed in asked.seeds], ignore_index=True)
-    found = [*figures(tiles), *calibrated(tiles)]
-    if asked.json:
-        print(json.dumps(found, indent=1))
+        tiles = pd.concat([tile_table(seed, folder) for seed in options.seeds], ignore_index=True)
+    rows = [*figures(tiles), *calibrated(tiles)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
         return
-    for figure in found:
+    for figure in rows:
         of = f"{figure['part']} of {figure['whole']}"
         print(line(figure["name"], figure["value"], of, f">= {figure['at_least']:g}", figure["met"]))
 

@@ -42,13 +42,13 @@ def run_side(side: Side, arguments: list[str]) -> None:
     """
     side()
     cpu, wall = cpu_seconds(), time.monotonic()
-    found = side(*arguments)
+    results = side(*arguments)
     measured = {
         "cpu_seconds": cpu_seconds() - cpu,
         "wall_seconds": time.monotonic() - wall,
         "peak_mb": peak_megabytes(),
     }
-    print(json.dumps({**measured, **found}))
+    print(json.dumps({**measured, **results}))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import polars as pl
 
-from histo_assets.core.evaluation.report import headline
-from histo_assets.core.tiling.shards import with_reasons
+from histo_assets.core.evaluation.model_evaluation import headline
+from histo_assets.core.tiling.tile_set import with_reasons
 from histo_assets.definitions import storage_root
 from histo_assets.demo.score import score_dirt, score_filter, score_genes, score_quarantine, score_recoverable
 from histo_assets.storage.io_managers import StorageResource
@@ -36,8 +37,8 @@ def scores(study: Study, storage: StorageResource) -> dict[str, Any]:
     genes = ridge.merge(recoverable[["gene", "r2_within", "recoverable"]], on="gene")
     quarantine, survivors = score_quarantine(truth, raw), score_filter(truth, matrix.var["gene_id"], fitted_on)
     dirt = score_dirt(truth, index)
-    found: dict[str, Any] = dict(headline(storage.load("model_evaluation"), study.split.unit))
-    found |= {
+    figures: dict[str, Any] = asdict(headline(storage.load("model_evaluation"), study.split.unit))
+    figures |= {
         "slides_rightly_judged": bool(quarantine["right"].dropna().all()),
         "tiles": len(index),
         "tiles_mostly_in_dirt": int(dirt["covered"].sum()),
@@ -45,9 +46,9 @@ def scores(study: Study, storage: StorageResource) -> dict[str, Any]:
         **{f"genes_{name}": value for name, value in score_recoverable(truth, genes).items()},
     }
     for row in score_genes(truth, genes).to_dict("records"):
-        found[f"{row['block']}_r2_within"] = float(row["r2_within"])
-        found[f"{row['block']}_called"] = f"{row['called']} of {row['scored']}"
-    return found
+        figures[f"{row['block']}_r2_within"] = float(row["r2_within"])
+        figures[f"{row['block']}_called"] = f"{row['called']} of {row['scored']}"
+    return figures
 
 
 def main() -> None:
@@ -57,11 +58,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     study = load_study(arguments.study)
-    found = scores(study, StorageResource(root=f"{storage_root()}/{study.name}"))
+    figures = scores(study, StorageResource(root=f"{storage_root()}/{study.name}"))
     if arguments.json:
-        print(json.dumps(found, indent=1, default=str))
+        print(json.dumps(figures, indent=1, default=str))
         return
-    for name, value in found.items():
+    for name, value in figures.items():
         print(f"{name:36} {value:.3f}" if isinstance(value, float) else f"{name:36} {value}")
 
 

@@ -26,10 +26,10 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measured(Path(folder))
-    if asked.json:
+    if options.json:
         print(json.dumps(figures, indent=1))
         return
     for name, value in figures.items():

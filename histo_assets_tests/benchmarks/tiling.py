@@ -98,7 +98,7 @@ def ours(slide: str = "", out: str = "", wanted: str = "") -> dict[str, Any]:
         return {}
     with tempfile.TemporaryDirectory(dir=out) as shards:
         cut = cut_slide(_job(Path(slide), shards), int(wanted))
-    return {"tiles": len(cut.good), "looked": len(cut.looked), "candidates": cut.candidates}
+    return {"tiles": len(cut.good), "tried": len(cut.decisions), "candidates": cut.candidates}
 
 
 def many(folder: str = "", out: str = "") -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _job(slide: Path, shards: str) -> Any:
         tissue="benchmark",
         shard_root=shards,
         tiling=TilingSettings(tile_px=TILE_PX, mpp=MPP),
-        slides=SlideSettings(),
+        slide_settings=SlideSettings(),
     )
 
 
@@ -198,21 +198,21 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where the slides are written, and kept for another run")
     arguments.add_argument("--slides", type=int, default=200, help="distinct slides for the flatness figures")
     arguments.add_argument("--repeats", type=int, default=2, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({f.__name__: f for f in (openslide_loop, ours, many, imported)}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({f.__name__: f for f in (openslide_loop, ours, many, imported)}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
-        for figure in figures(folder, asked.slides, asked.repeats):
-            found.append(figure)
+        rows = []
+        for figure in figures(folder, options.slides, options.repeats):
+            rows.append(figure)
             target = "" if figure["at_most"] is None else f"<= {figure['at_most']:g}"
-            if not asked.json:
+            if not options.json:
                 print(line(figure["name"], figure["value"], figure["unit"], target, figure["met"]), flush=True)
-        if asked.json:
-            print(json.dumps(found, indent=1))
+        if options.json:
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -85,15 +85,15 @@ def settings(backbone: str, px: int, device: str = "cpu", workers: int = 0) -> A
     from histo_assets.core.training.settings import LearningSettings
 
     one = {"backbone": backbone, "weights": "random", "epochs": 1}
-    given = {"experiments": {"one": one}, "studied": "one", "input_px": px, "batch_size": BATCH, "device": device}
-    return LearningSettings.model_validate(given | {"workers": workers})
+    settings = {"experiments": {"one": one}, "studied": "one", "input_px": px, "batch_size": BATCH, "device": device}
+    return LearningSettings.model_validate(settings | {"workers": workers})
 
 
 def training_set(folder: Path) -> tuple[Any, Any]:
     """Return the training tiles of `write_cohort` and a reader of their shards."""
     import polars as pl
 
-    from histo_assets.core.tiling.shards import TileReader
+    from histo_assets.core.tiling.tile_set import TileReader
 
     rows = pl.read_parquet(folder / "training_set.parquet").filter(pl.col("side") == "train")
     return rows, TileReader({tissue: str(folder) for tissue in TISSUES})
@@ -281,20 +281,20 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where the shards are written, and kept for another run")
     arguments.add_argument("--tiles", type=int, default=384, help="tiles of the cohort, two thirds to train on")
     arguments.add_argument("--repeats", type=int, default=3, help="runs of each side; the best counts")
-    asked = arguments.parse_args()
-    if asked.side:
-        run_side({side.__name__: side for side in SIDES}[asked.side[0]], asked.side[1:])
+    options = arguments.parse_args()
+    if options.side:
+        run_side({side.__name__: side for side in SIDES}[options.side[0]], options.side[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        found = []
-        for figure in figures(asked.folder or Path(scratch), asked.tiles, asked.repeats):
-            found.append(figure)
-            if not asked.json:
+        rows = []
+        for figure in figures(options.folder or Path(scratch), options.tiles, options.repeats):
+            rows.append(figure)
+            if not options.json:
                 print(
                     line(figure["name"], figure["value"], figure["unit"], target_of(figure), figure["met"]), flush=True
                 )
-        if asked.json:
-            print(json.dumps(found, indent=1))
+        if options.json:
+            print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -75,14 +75,14 @@ def test_secrets_come_from_the_environment_file_alone() -> None:
 
 def commands() -> list[list[str]]:
     """Return every command line of Dagster that the compose file holds."""
-    found = []
+    lines = []
     for service in SERVICES.values():
         for command in (service.get("command"), service.get("healthcheck", {}).get("test")):
             if command and command[0] == "sh":
-                found += [shlex.split(part) for part in command[-1].split("&&")]
+                lines += [shlex.split(part) for part in command[-1].split("&&")]
             elif command and not command[0].startswith("CMD-SHELL"):
-                found.append([word for word in command if word != "CMD"])
-    return found
+                lines.append([word for word in command if word != "CMD"])
+    return lines
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

@@ -41,20 +41,20 @@ def not_fresh(driver: StudyDriver, instance: dg.DagsterInstance) -> dict[str, An
     from dagster._core.loader import LoadingContextForTest
 
     resolver = CachingStaleStatusResolver(instance, driver.graph, loading_context=LoadingContextForTest(instance))
-    found = {}
+    causes = {}
     for stage in driver.stages():
         for name in stage.assets:
             for key in stage.partitions:
                 asset = driver.assets.key(name)
                 if resolver.get_status(asset, key) != StaleStatus.FRESH:
-                    found[f"{name} {key}"] = [cause.reason for cause in resolver.get_stale_causes(asset, key)]
-    return found
+                    causes[f"{name} {key}"] = [cause.reason for cause in resolver.get_stale_causes(asset, key)]
+    return causes
 
 
 def test_an_instance_that_knows_nothing_is_told_of_everything_and_takes_it_for_fresh(copied: FinishedStudy) -> None:
     driver = copied.driver()
     done = reconcile(driver.assets, driver.staleness.storage, copied.instance)
-    assert len(done.told) == len(driver.staleness.needs)
+    assert len(done.unknown) == len(driver.staleness.needs)
     assert done.lost == []
     assert not_fresh(driver, copied.instance) == {}
 
@@ -72,7 +72,7 @@ def test_what_is_stale_is_told_as_what_it_was_made_by_so_that_dagster_calls_it_s
 def test_the_second_time_there_is_nothing_to_tell(copied: FinishedStudy) -> None:
     driver = copied.driver()
     reconcile(driver.assets, driver.staleness.storage, copied.instance)
-    assert reconcile(driver.assets, driver.staleness.storage, copied.instance).told == []
+    assert reconcile(driver.assets, driver.staleness.storage, copied.instance).unknown == []
     for source in driver.staleness.sources.names:
         assert len(copied.instance.fetch_observations(driver.assets.key(source), limit=5).records) == 1
 
@@ -85,14 +85,14 @@ def test_what_another_instance_made_since_is_told_again_with_its_verdicts(copied
     with dg.DagsterInstance.ephemeral() as another:
         elsewhere = FinishedStudy(copied.study, copied.folder, another, copied.outcome, [])
         run_partition(elsewhere, {FORCE: "true"})
-    assert reconcile(driver.assets, storage, copied.instance).told == [liver]
-    assert reconcile(driver.assets, storage, copied.instance).told == []
+    assert reconcile(driver.assets, storage, copied.instance).unknown == [liver]
+    assert reconcile(driver.assets, storage, copied.instance).unknown == []
 
 
 def test_a_dry_run_tells_nothing(copied: FinishedStudy) -> None:
     driver = copied.driver()
     done = reconcile(driver.assets, driver.staleness.storage, copied.instance, dry_run=True)
-    assert done.told
+    assert done.unknown
     assert copied.instance.get_latest_materialization_event(driver.assets.key("slide_manifest")) is None
 
 
@@ -201,8 +201,8 @@ def test_what_artefacts_show_is_told_too_pictures_and_columns(tiny: FinishedStud
     assert before is not None and after is not None and before.asset_materialization and after.asset_materialization
     shown = dict(before.asset_materialization.metadata)
     assert {"preview", "dagster/column_schema", "slides"} <= set(shown)
-    told = dict(after.asset_materialization.metadata)
-    assert {name: told[name] for name in ("preview", "dagster/column_schema", "slides", "rows")} == {
+    metadata = dict(after.asset_materialization.metadata)
+    assert {name: metadata[name] for name in ("preview", "dagster/column_schema", "slides", "rows")} == {
         name: shown[name] for name in ("preview", "dagster/column_schema", "slides", "rows")
     }
 

@@ -48,6 +48,7 @@ READ_BY: dict[str, set[str]] = {
         "study_report",
     },
     "slides.folder": NOTHING,
+    "slides.file_name": {"selected_slides"},
     "slides.source": {"raw_slides"},
     "slides.source.url": NOTHING,
     "slides.source.listing": NOTHING,
@@ -191,13 +192,13 @@ def test_a_changed_setting_makes_due_exactly_what_reads_it(name: str) -> None:
 
 
 def test_every_partition_of_a_room_is_due_where_the_setting_is_not_of_one() -> None:
-    found = due_after(STUDY, changed(STUDY, "tiling.tile_px", 72))
-    assert {f"tiles [{tissue}]" for tissue in STUDY.selection.tissues} <= found
+    due = due_after(STUDY, changed(STUDY, "tiling.tile_px", 72))
+    assert {f"tiles [{tissue}]" for tissue in STUDY.selection.tissues} <= due
 
 
 def test_one_tissues_threshold_makes_that_tissue_due() -> None:
-    found = due_after(STUDY, changed(STUDY, "tiling.quality.per_tissue", {"liver": {"min_piece_sd": 3.0}}))
-    assert found == {"tiles [liver]", "training_set", "incoming_tiles [S1]"}
+    due = due_after(STUDY, changed(STUDY, "tiling.quality.per_tissue", {"liver": {"min_piece_sd": 3.0}}))
+    assert due == {"tiles [liver]", "training_set", "incoming_tiles [S1]"}
 
 
 def test_one_regressors_setting_makes_that_regressor_due_and_another_one_nothing() -> None:
@@ -227,8 +228,8 @@ def test_the_recipe_of_a_synthetic_cohort_is_read_by_nothing() -> None:
 def test_which_experiment_is_studied_concerns_its_comparison_its_epochs_and_the_page() -> None:
     experiments = {**STUDY.learning.experiments, "other": STUDY.learning.experiments["lite0"]}
     two = changed(STUDY, "learning.experiments", experiments)
-    found = due_after(two, changed(two, "learning.studied", "other"))
-    assert found == {"experiment_comparison", "epoch_projection [epoch_001]", "study_report"}
+    due = due_after(two, changed(two, "learning.studied", "other"))
+    assert due == {"experiment_comparison", "epoch_projection [epoch_001]", "study_report"}
 
 
 def test_a_study_that_extends_from_another_folder_has_the_same_settings(tmp_path: Any) -> None:

@@ -39,6 +39,36 @@ def test_a_tissue_is_made_of_its_own_slides_files_by_the_rules_that_match_them(s
     assert LISTING in recorded
 
 
+def test_a_slide_whose_name_is_no_safe_id_is_known_by_its_own(study: Study) -> None:
+    folder = Path(study.resolve("slides"))
+    for name in ("Grön 1.svs", "Grün 1.svs", "Grön 1.xml"):
+        (folder / name).write_text(name)
+    selected = pd.DataFrame({"slide": ["Gr_n_1"], "original_slide": ["Grön 1"], "siblings": [""]})
+    source = study_sources(study)["slide_files"]
+    recorded = slides_of(selected, source.look())
+    assert recorded["Gr_n_1"].startswith("Grön 1.svs ")
+    assert source.concerning(source.look(), recorded) == recorded
+    (folder / "Grün 1.svs").write_text("another content")
+    assert source.concerning(source.look(), recorded) == recorded
+    (folder / "Grön 1.svs").write_text("another content")
+    now = source.concerning(source.look(), recorded)
+    assert [part for part in now if now[part] != recorded[part]] == ["Gr_n_1"]
+
+
+def test_a_new_file_that_fits_the_studys_template_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "lab.yaml").write_text(
+        "extends: gtex\nname: lab\nslides: {folder: slides, file_name: '{slide}.*.svs'}\n"
+    )
+    source = study_sources(load_study(tmp_path / "lab.yaml"))["slide_files"]
+    selected = pd.DataFrame({"slide": ["S1", "S2"], "siblings": ["", ""]})
+    recorded = slides_of(selected, source.look(), "{slide}.*.svs")
+    (tmp_path / "slides" / "S2.5f0c.svs").write_text("content")
+    now = source.concerning(source.look(), recorded)
+    assert now["S1"] == "missing"
+    assert now["S2"].startswith("S2.5f0c.svs ")
+
+
 def test_an_unchanged_folder_says_the_same_at_the_next_look(study: Study) -> None:
     source = study_sources(study)["slide_files"]
     recorded = slides_of(SELECTED, source.look())

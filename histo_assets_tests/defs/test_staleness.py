@@ -22,11 +22,11 @@ def edited(study: Study, **changes: object) -> Study:
 
 def due(finished: FinishedStudy, study: Study | None = None) -> dict[str, set[str | None]]:
     """Return asset -> partitions that are due under a study."""
-    found: dict[str, set[str | None]] = {}
+    partitions: dict[str, set[str | None]] = {}
     for work in finished.driver(study).plan():
         for asset in work.assets:
-            found.setdefault(asset, set()).add(work.partition)
-    return found
+            partitions.setdefault(asset, set()).add(work.partition)
+    return partitions
 
 
 def test_a_finished_study_is_fresh(tiny: FinishedStudy) -> None:
@@ -43,18 +43,18 @@ def test_a_changed_tile_size_makes_every_tissue_of_tiles_stale(tiny: FinishedStu
 def test_a_removed_tissue_makes_stale_what_reads_all_tissues(tiny: FinishedStudy) -> None:
     kept = tiny.study.selection.tissues[:-1]
     study = edited(tiny.study, selection=tiny.study.selection.model_copy(update={"tissues": kept}))
-    found = due(tiny, study)
-    assert {"donor_split", "expression_matrix", "training_set", "slide_embeddings"} <= set(found)
-    assert not {"selected_slides", "raw_slides", "tiles"} & set(found)
+    due_now = due(tiny, study)
+    assert {"donor_split", "expression_matrix", "training_set", "slide_embeddings"} <= set(due_now)
+    assert not {"selected_slides", "raw_slides", "tiles"} & set(due_now)
 
 
 def test_a_swapped_tissue_is_missing_and_what_reads_all_is_stale(tiny: FinishedStudy) -> None:
     swapped = (*tiny.study.selection.tissues[:-1], "stomach")
     study = edited(tiny.study, selection=tiny.study.selection.model_copy(update={"tissues": swapped}))
-    found = due(tiny, study)
-    assert found["tiles"] == {"stomach"}
-    assert found["selected_slides"] == {"stomach"}
-    assert "training_set" in found
+    due_now = due(tiny, study)
+    assert due_now["tiles"] == {"stomach"}
+    assert due_now["selected_slides"] == {"stomach"}
+    assert "training_set" in due_now
 
 
 def test_another_threshold_of_the_projection_touches_only_projections_and_what_is_made_from_them(
@@ -115,10 +115,10 @@ def test_what_another_run_made_meanwhile_is_no_failure(tiny: FinishedStudy, monk
         return "that one stays", set()
 
     monkeypatch.setattr(driver, "_run", slower)
-    said: list[str] = []
-    outcome = driver.bring_up_to_date(said.append, ["slide_manifest"], force=True)
+    lines: list[str] = []
+    outcome = driver.bring_up_to_date(lines.append, ["slide_manifest"], force=True)
     assert outcome.success
-    assert "was made by another run meanwhile" in said[0]
+    assert "was made by another run meanwhile" in lines[0]
 
 
 def observed_expression(study: Study) -> dict[str, str]:
@@ -128,8 +128,8 @@ def observed_expression(study: Study) -> dict[str, str]:
 
 def test_a_releases_file_goes_by_the_release_and_gene_lengths_are_seen(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("extends: gtex\nname: lab\nexpression: {release: gtex_v8}\n")
-    found = observed_expression(load_study(tmp_path / "lab.yaml"))
-    assert any(value.startswith("gtex_v8 ") for value in found.values()), found
+    due_now = observed_expression(load_study(tmp_path / "lab.yaml"))
+    assert any(value.startswith("gtex_v8 ") for value in due_now.values()), due_now
     (tmp_path / "lab.yaml").write_text(
         "extends: gtex\nname: lab\nexpression: {file: a.csv, units: counts, gene_lengths: lengths.csv}\n"
     )
@@ -182,12 +182,12 @@ def test_one_more_slide_in_the_manifest_redoes_one_tissue(tiny: FinishedStudy) -
         driver = tiny.driver()
         without = driver.bring_up_to_date(lambda text: None, ["slide_manifest", "slide_pairs", "selected_slides"])
         assert without.success
-        found = due(tiny)
-        assert found["raw_slides"] == {"liver"}
+        due_now = due(tiny)
+        assert due_now["raw_slides"] == {"liver"}
         manifest.write_text(before)
         driver = tiny.driver()
-        said: list[str] = []
-        assert driver.bring_up_to_date(said.append, ["slide_manifest", "slide_pairs", "selected_slides"]).success
+        lines: list[str] = []
+        assert driver.bring_up_to_date(lines.append, ["slide_manifest", "slide_pairs", "selected_slides"]).success
         assert due(tiny) == {}
     finally:
         manifest.write_text(before)

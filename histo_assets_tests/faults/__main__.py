@@ -28,26 +28,26 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="work here, and keep a finished reference for the next time")
     parser.add_argument("--lanes", type=int, default=min(2, os.cpu_count() or 1), help="scenarios side by side")
     parser.add_argument("--cohorts", type=Path, help=argparse.SUPPRESS)  # of the reference, in a lane
-    asked = parser.parse_args()
-    names = asked.only or (SHORT if asked.short else list(SCENARIOS))
+    options = parser.parse_args()
+    names = options.only or (SHORT if options.short else list(SCENARIOS))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end and disks are unmounted
-    say(f"seed {asked.seed}")
-    folder = asked.folder or Path(tempfile.mkdtemp(prefix="histo-faults-"))
-    place = Place(folder, asked.cohorts)
+    say(f"seed {options.seed}")
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="histo-faults-"))
+    place = Place(folder, options.cohorts)
     try:
         if not (place.root / "reference").is_dir():
             make_reference(place)
-        if asked.lanes > 1 and len(names) > 1:
-            rows = run_in_lanes(names, place, asked.lanes, asked.short, asked.seed)
+        if options.lanes > 1 and len(names) > 1:
+            rows = run_in_lanes(names, place, options.lanes, options.short, options.seed)
         else:
-            rows = run_scenarios({name: SCENARIOS[name] for name in names}, place, asked.short, asked.seed)
+            rows = run_scenarios({name: SCENARIOS[name] for name in names}, place, options.short, options.seed)
     finally:
         place.end_processes()
-        if asked.folder is None:
+        if options.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
     say(table(rows))
-    if asked.json:
-        write_rows(asked.json, rows, asked.seed)
+    if options.json:
+        write_rows(options.json, rows, options.seed)
     return 1 if any(row.lost for row in rows) else 0
 
 

@@ -104,15 +104,15 @@ def differences(study: Path, reference: Path, only: set[Stored] | None = None, w
 
 def orphans(study: Path, reference: Path) -> list[str]:
     """Return what lies in the study though nothing will ever read it: old versions, drafts, unknown shards."""
-    found = []
+    paths = []
     for artefact, pointer in stored(study).items():
         known = {POINTER, pointer.get("version")}
-        found += [str(path.relative_to(study)) for path in artefact.folder(study).iterdir() if path.name not in known]
+        paths += [str(path.relative_to(study)) for path in artefact.folder(study).iterdir() if path.name not in known]
     for path in study.glob("*/*"):
         if path.is_dir() and path.parts[-2] != "shards" and not (path / POINTER).exists() and any(path.iterdir()):
-            found.append(str(path.relative_to(study)))
-    found += [path for path in shards(study) if path not in shards(reference)]
-    return [f"orphaned: {path}" for path in found]
+            paths.append(str(path.relative_to(study)))
+    paths += [path for path in shards(study) if path not in shards(reference)]
+    return [f"orphaned: {path}" for path in paths]
 
 
 def _differing(

@@ -67,8 +67,8 @@ def _pruned_under_another_clock(trial: Trial, name: str, changes: dict[str, Any]
     remade = place.materialize()
     ran = place.run("prune", "--study", STUDY, "--yes", **changes)
     # Without its pointer, a version of the future may be the newer one: prune lists it, and removes it when asked to.
-    asked = place.run("prune", "--study", STUDY, "--days", "0", "--yes", "--orphans")
-    lost = [str(ended) for ended in (remade, ran, asked) if not ended.ended_well]
+    pruned = place.run("prune", "--study", STUDY, "--days", "0", "--yes", "--orphans")
+    lost = [str(ended) for ended in (remade, ran, pruned) if not ended.ended_well]
     return trial.tried(f"prune by a clock {name}", [*lost, *last_good_state(place), *after_the_next_run(place)])
 
 

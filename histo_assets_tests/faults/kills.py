@@ -28,13 +28,13 @@ KILLS = 60
 KILLS_OF_PREDICTION = 6
 FULL_JUDGEMENT_EVERY = 8
 SHORT_KINDS = ("tiles", "trained_model", "tile_embeddings")
-SHORT_STEP = 3.0  # seconds that a step is taken to last where there is no time to measure it
+STEP_AT_FIRST = 3.0  # seconds that a step is taken to last before it has been seen to the end
 
 
 def kills(trial: Trial) -> None:
     """SIGKILL of `materialize --select X`, at least 60 times and over every kind of asset."""
     place = trial.place
-    durations = Durations(place, SHORT_STEP if trial.short else None)
+    durations = Durations(place)
     killed = 0
     for kind in _kinds(trial):
         dead, sound = _one_kill(trial, kind, durations)
@@ -69,22 +69,19 @@ def kills_of_prediction(trial: Trial) -> None:
 
 
 class Durations:
-    """How long an undisturbed `materialize --select` of each kind takes: measured, or a start and `step` seconds."""
+    """How long an undisturbed `materialize --select` of each kind takes, as far as one was seen to its end."""
 
-    def __init__(self, place: Place, step: float | None = None) -> None:
-        self._place = place
-        self._step = step
+    def __init__(self, place: Place) -> None:
         self._known: dict[str, float] = {}
         self.start = place.materialize("--select", "slide_manifest").seconds
 
     def of(self, artefact: Stored) -> float:
         """Return the seconds from the start of the process to its end."""
-        if self._step is not None:
-            return self.start + self._step
-        if artefact.asset not in self._known:
-            ran = self._place.materialize(*artefact.words, "--force")
-            self._known[artefact.asset] = max(ran.seconds, self.start) + 0.3
-        return self._known[artefact.asset]
+        return self._known.get(artefact.asset, self.start + STEP_AT_FIRST)
+
+    def seen(self, artefact: Stored, seconds: float) -> None:
+        """Take note of an undisturbed run of an artefact's kind."""
+        self._known[artefact.asset] = max(seconds, self.start) + 0.3
 
     def moment(self, artefact: Stored, chance: random.Random) -> float:
         """Return a moment to kill at: mostly while the step runs, now and then while the process starts."""
@@ -117,26 +114,27 @@ def _kinds(trial: Trial) -> Iterator[str]:
 
 
 def _one_kill(trial: Trial, kind: str, durations: Durations) -> tuple[int, bool]:
-    """Kill what makes an artefact of `kind`, now and then twice; return how often, and whether all went well."""
+    """Kill what makes an artefact of `kind`, every other time twice; return how often, and whether all went well."""
     place, chance = trial.place, trial.chance
     artefact = chance.choice([a for a in stored(reference_of(place)) if a.asset == kind])
-    moments = [durations.moment(artefact, chance) for _ in range(2 if chance.random() < 0.2 else 1)]
+    moments = [durations.moment(artefact, chance) for _ in range(2 if chance.random() < 0.5 else 1)]
     how, force = make_due(place, artefact, chance)
     group, at_the_draft = chance.random() < 0.7, chance.random() < 0.25
     words = ("materialize", "--study", STUDY, *artefact.words, *force)
     lost: list[str] = []
-    told = []
+    kills = []
     for moment in moments:
         command = place.start(*words)
-        told.append(
+        kills.append(
             _kill_at_draft(place, command, artefact, group) if at_the_draft else _kill_at(command, moment, group)
         )
         lost += last_good_state(place)
     again = place.materialize(*artefact.words, *force)
+    durations.seen(artefact, again.seconds)
     lost += artefact_after_the_next_run(place, artefact, again)
     whom = "all" if group else "the first process"
-    sound = trial.tried(f"{artefact} ({how}), {whom} killed {' and '.join(told)}", lost)
-    return sum("late" not in when for when in told), sound
+    sound = trial.tried(f"{artefact} ({how}), {whom} killed {' and '.join(kills)}", lost)
+    return sum("late" not in when for when in kills), sound
 
 
 def _kill_at(command: Command, moment: float, group: bool) -> str:

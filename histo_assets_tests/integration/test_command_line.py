@@ -23,10 +23,10 @@ def histo_assets(finished: FinishedStudy, *arguments: str) -> subprocess.Complet
 
 def one_sentence(ran: subprocess.CompletedProcess[str]) -> str:
     """Return what a failed command said: one line, no traceback."""
-    said = ran.stderr.strip().splitlines()
+    lines = ran.stderr.strip().splitlines()
     assert ran.returncode != 0
-    assert len(said) == 1 and "Traceback" not in ran.stderr, ran.stderr
-    return said[0]
+    assert len(lines) == 1 and "Traceback" not in ran.stderr, ran.stderr
+    return lines[0]
 
 
 def test_plan_counts_what_the_study_holds(tiny: FinishedStudy) -> None:
@@ -73,8 +73,8 @@ def test_thresholds_are_proposed_from_what_was_looked_at_and_written_as_a_study(
     assert ran.returncode == 0, ran.stderr
     proposed = {row["tissue"]: row for row in json.loads(ran.stdout)}
     assert sorted(proposed) == sorted(tiny.study.selection.tissues)
-    looked = tiny.load("tiles", "liver").looked
-    assert proposed["liver"]["tiles"] == len(looked) >= len(tiny.load("tiles", "liver").index)
+    tiles = tiny.load("tiles", "liver")
+    assert proposed["liver"]["tiles"] == len(tiles.decisions) >= len(tiles.index)
     assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
     written = tmp_path / "calibrated.yaml"
     ran = histo_assets(tiny, "calibrate", "--write", str(written))
@@ -130,5 +130,5 @@ def test_a_bad_manifest_is_one_sentence(tiny: FinishedStudy, tmp_path: Path, cha
     study = tmp_path / "lab.yaml"
     cohort = f"{{manifest: portal.csv, rna_samples: {tiny.cohort}/rna_samples.txt}}"
     study.write_text(f"extends: tiny\nname: lab\nsynthetic: null\ncohort: {cohort}\n")
-    said = one_sentence(histo_assets(tiny, "plan", "--study", str(study)))
-    assert named in said and "portal.csv" in said
+    sentence = one_sentence(histo_assets(tiny, "plan", "--study", str(study)))
+    assert named in sentence and "portal.csv" in sentence

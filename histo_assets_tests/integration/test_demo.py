@@ -9,8 +9,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from histo_assets.core.evaluation.report import headline
-from histo_assets.core.tiling.shards import with_reasons
+from histo_assets.core.evaluation.model_evaluation import headline
+from histo_assets.core.tiling.tile_set import with_reasons
 from histo_assets.demo.score import score_dirt, score_filter, score_genes, score_quarantine
 from histo_assets_tests.conftest import FinishedStudy
 
@@ -83,9 +83,9 @@ def test_no_donor_stands_on_two_sides(demo: FinishedStudy) -> None:
 
 def test_slides_of_locked_donors_are_told_apart_far_better_than_by_chance(demo: FinishedStudy) -> None:
     figures = headline(demo.load("model_evaluation"))
-    assert figures["judged_on"] == "test donors"
-    assert float(figures["slide_accuracy_low"]) > float(figures["majority_accuracy"])
-    assert 0.5 < float(figures["slide_accuracy"]) < 1.0
+    assert figures.judged_on == "test donors"
+    assert figures.slide_accuracy_low > figures.majority_accuracy
+    assert 0.5 < figures.slide_accuracy < 1.0
 
 
 def test_designed_confusions_exceed_the_median_pair(demo: FinishedStudy) -> None:

@@ -30,10 +30,10 @@ def command(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[
 
 def one_sentence(ran: subprocess.CompletedProcess[str]) -> str:
     """Return what a command used wrongly said: one line, no traceback."""
-    said = ran.stderr.strip().splitlines()
+    lines = ran.stderr.strip().splitlines()
     assert ran.returncode == 2 and ran.stdout == ""
-    assert len(said) == 1 and said[0].startswith("histo-assets: "), ran.stderr
-    return said[0]
+    assert len(lines) == 1 and lines[0].startswith("histo-assets: "), ran.stderr
+    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ def test_samples_may_be_a_list_or_a_file_and_attributes_describe_them(cohort: Pa
     names = list(plain(cohort).columns[1:6])[::-1]
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
     attributes = cohort / "sample_attributes.txt"
-    for given in (",".join(names), tmp_path / "names.txt"):
+    for option in (",".join(names), tmp_path / "names.txt"):
         out = tmp_path / "x.h5ad"
         ran = command(
-            "expression", cohort / "gene_tpm.gct.gz", out, "--samples", given, "--attributes", attributes,
+            "expression", cohort / "gene_tpm.gct.gz", out, "--samples", option, "--attributes", attributes,
             "--names", "keep_first", "--min-sd", "0.2",
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr

@@ -56,15 +56,15 @@ def test_slides_are_fetched_tiled_dropped_and_stay_fresh(
         assert not any("slides are not in" in sentence for sentence in plan.missing)
         with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "dagster")) as instance:
             driver = StudyDriver(build_definitions(study, str(tmp_path / "storage")), study, instance)
-            said: list[str] = []
-            outcome = driver.bring_up_to_date(said.append, TILED)
-            assert outcome.success, said
+            lines: list[str] = []
+            outcome = driver.bring_up_to_date(lines.append, TILED)
+            assert outcome.success, lines
             assert list((tmp_path / "slides").glob("*.svs")) == []
             asked = len(server.asked)
             assert asked == plan.slides
             driver.observe_sources()
             assert driver.plan(TILED) == []
-            assert driver.bring_up_to_date(said.append, ["raw_slides", "tiles"], force=True).success
+            assert driver.bring_up_to_date(lines.append, ["raw_slides", "tiles"], force=True).success
             assert len(server.asked) == asked
     assert plan_study(study).slides_to_fetch == 0
     records = [json.loads(path.read_text()) for path in (tmp_path / "slides").glob(".*.fetched.json")]
@@ -83,8 +83,8 @@ def test_after_one_bad_minute_of_the_server_the_next_run_has_all_slides(
         with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "dagster")) as instance:
             driver = StudyDriver(build_definitions(study, str(tmp_path / "storage")), study, instance)
             storage = StorageResource(root=str(tmp_path / "storage" / "fetched"))
-            said: list[str] = []
-            assert driver.bring_up_to_date(said.append, [*TILED, "donor_split", "training_set"]).success, said
+            lines: list[str] = []
+            assert driver.bring_up_to_date(lines.append, [*TILED, "donor_split", "training_set"]).success, lines
             slides = storage.load("raw_slides", "liver")
             assert set(slides.loc[slides["missing"].notna(), "slide"]) == set(selected[:2])
             assert slides["quarantined"].isna().all()
@@ -94,13 +94,13 @@ def test_after_one_bad_minute_of_the_server_the_next_run_has_all_slides(
             assert not passed(instance, "training_set", "no_slide_is_left_out")
             event = instance.get_latest_materialization_event(dg.AssetKey(["fetched", "training_set"]))
             assert event is not None and event.asset_materialization is not None
-            told = event.asset_materialization.metadata
-            assert (told["slides_missing"].value, told["slides_quarantined"].value) == (2, 0)
-            assert "answered 404" in str(told["left_out"].value)
+            metadata = event.asset_materialization.metadata
+            assert (metadata["slides_missing"].value, metadata["slides_quarantined"].value) == (2, 0)
+            assert "answered 404" in str(metadata["left_out"].value)
 
             server.contents |= out_of_reach
             asked = len(server.asked)
-            assert driver.bring_up_to_date(said.append, [*TILED, "training_set"]).success, said
+            assert driver.bring_up_to_date(lines.append, [*TILED, "training_set"]).success, lines
             assert sorted(path for path, _ in server.asked[asked:]) == sorted(out_of_reach)
             assert storage.load("raw_slides", "liver")["missing"].isna().all()
             tiles = storage.load("tiles", "liver")
@@ -115,5 +115,5 @@ def passed(instance: dg.DagsterInstance, asset: str, check: str, partition: str 
     """Return the last verdict of a check."""
     key = dg.AssetCheckKey(dg.AssetKey(["fetched", asset]), check)
     records = instance.event_log_storage.get_asset_check_execution_history(key, limit=50)
-    evaluations = [found for record in records if record.event and (found := record.event.asset_check_evaluation)]
-    return next(bool(found.passed) for found in evaluations if partition in (None, found.partition))
+    evaluations = [each for record in records if record.event and (each := record.event.asset_check_evaluation)]
+    return next(bool(each.passed) for each in evaluations if partition in (None, each.partition))

@@ -97,6 +97,6 @@ def test_a_new_slide_gets_its_tissue_from_the_probe(frozen: FinishedStudy) -> No
     ran = frozen.driver().run(steps, "newcomer")
     assert ran.success
     event = ran.asset_materializations_for_node("lab__incoming_prediction")[0]
-    told = with_tissues(frozen.load("incoming_embedding", "newcomer"), frozen.load("slide_embeddings"))
-    mean = np.asarray(told.obsm["log_probabilities"], dtype=np.float64).mean(0)
-    assert event.metadata["tissue"].value == told.uns["labels"][int(mean.argmax())]
+    tiles = with_tissues(frozen.load("incoming_embedding", "newcomer"), frozen.load("slide_embeddings"))
+    mean = np.asarray(tiles.obsm["log_probabilities"], dtype=np.float64).mean(0)
+    assert event.metadata["tissue"].value == tiles.uns["labels"][int(mean.argmax())]

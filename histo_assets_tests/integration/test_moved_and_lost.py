@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from histo_assets.core.slides.inspection import inspect_slides, thumbnails
-from histo_assets.core.tiling.shards import TileReader, TilingError
+from histo_assets.core.tiling.tile_set import TileReader, TilingError
 from histo_assets.storage.digests import content_digest
 from histo_assets.storage.layout import POINTER, Artefact, StudyStorage
 from histo_assets.storage.prune import stored_artefacts
@@ -116,9 +116,9 @@ def test_two_lost_pointers_cost_nothing_when_everything_old_is_pruned(moved: Fin
     os.unlink(liver.path)
     Path(training.path).write_text("{torn")
     before = everything(moved.folder / "data")
-    said = histo_assets(moved, "prune", "--days", "0", "--yes")
+    printed = histo_assets(moved, "prune", "--days", "0", "--yes")
     assert everything(moved.folder / "data") == before
-    orphans, _, rest = said.partition("histo-assets prune --orphans --yes` removes them")
+    orphans, _, rest = printed.partition("histo-assets prune --orphans --yes` removes them")
     assert "histo-assets materialize` makes the pointer again" in rest
     assert "tiles [liver]: its pointer is missing" in orphans
     assert re.search(r"training_set/all/\S+: its pointer cannot be read", orphans)
@@ -142,6 +142,6 @@ def test_a_pointer_of_an_older_backup_costs_neither_newer_versions_nor_their_sha
     (folder / POINTER).write_text(restored.model_dump_json())
     (Path(storage(moved).folder(Artefact("training_set")).path) / POINTER).unlink()
     before = everything(moved.folder / "data")
-    said = histo_assets(moved, "prune", "--days", "0", "--yes")
-    assert "newer than the version that its pointer names" in said
+    printed = histo_assets(moved, "prune", "--days", "0", "--yes")
+    assert "newer than the version that its pointer names" in printed
     assert everything(moved.folder / "data") == before

@@ -251,8 +251,8 @@ def test_a_tile_filter_is_one_file_and_a_line(newcomer: Newcomer) -> None:
     tiles = newcomer.folder / "data" / "tiny" / "tiles"
     before = pd.read_parquet(next((tiles / "liver").rglob("index.parquet")))
     assert "saturation" not in before
-    told = newcomer.run("status", "--study", str(newcomer.study("")), "--json")
-    stale = {row["asset"]: row for row in json.loads(told.stdout)["artefacts"] if row["partition"] == "liver"}
+    ran = newcomer.run("status", "--study", str(newcomer.study("")), "--json")
+    stale = {row["asset"]: row for row in json.loads(ran.stdout)["artefacts"] if row["partition"] == "liver"}
     assert stale["tiles"]["state"] == "stale" and stale["raw_slides"]["state"] == "fresh"
     assert "min_saturation" in json.dumps(stale["tiles"])
     study = newcomer.study("tiling: {quality: {per_tissue: {liver: {min_saturation: 255}}, min_saturation: 30}}\n")
@@ -279,8 +279,8 @@ def test_a_family_of_networks_is_one_file_and_a_line_and_a_network_of_it_another
     newcomer.new_choice("core/networks/families", "regnet", REGNET, "    RegNet(),", ')\n"""One line a family."""')
     used = newcomer.python("-c", USE)
     assert used.returncode == 0, used.stderr
-    told = json.loads(newcomer.run("status", "--study", str(newcomer.study("")), "--json").stdout)["artefacts"]
-    assert {row["state"] for row in told if row["asset"] == "trained_model"} == {"fresh"}
+    artefacts = json.loads(newcomer.run("status", "--study", str(newcomer.study("")), "--json").stdout)["artefacts"]
+    assert {row["state"] for row in artefacts if row["asset"] == "trained_model"} == {"fresh"}
 
 
 def test_a_reader_of_cohorts_is_one_file_and_a_line(newcomer: Newcomer) -> None:
@@ -301,8 +301,8 @@ def test_a_rule_for_names_of_genes_is_one_file_and_a_line(newcomer: Newcomer) ->
     (newcomer.folder / "genes.csv").write_text(
         "gene,s1,s2,s3\nC1orf112,9.8,3.4,8.9\nAL627309.1,9.8,3.4,8.9\nTP53,3.4,9.8,8.6\nY_RNA,9.4,1,6.5\n"
     )
-    told = newcomer.run("expression", "genes.csv", "genes.h5ad", "--units", "log2", "--names", "no_orfs")
-    assert told.returncode == 0, told.stderr
+    ran = newcomer.run("expression", "genes.csv", "genes.h5ad", "--units", "log2", "--names", "no_orfs")
+    assert ran.returncode == 0, ran.stderr
     kept = newcomer.python("-c", "import anndata; print(*anndata.read_h5ad('genes.h5ad').var_names)")
     assert kept.stdout.split() == ["TP53", "Y_RNA"]
 
@@ -335,13 +335,13 @@ def test_a_wrong_key_is_reported_where_it_stands(newcomer: Newcomer) -> None:
         "{kind: lightgbm, trees: none}": "prediction.regressors.mine.trees: ",
     }.items():
         study = newcomer.study(f"prediction: {{regressors: {{mine: {regressor}}}}}\n")
-        said = newcomer.run("status", "--study", str(study))
-        assert said.returncode == 2
-        assert sentence in said.stderr
+        ran = newcomer.run("status", "--study", str(study))
+        assert ran.returncode == 2
+        assert sentence in ran.stderr
 
 
 def test_a_misspelt_tissue_of_a_threshold_is_refused(newcomer: Newcomer) -> None:
     study = newcomer.study("tiling: {quality: {per_tissue: {liverr: {min_sharpness: 3}}}}\n")
-    said = newcomer.run("status", "--study", str(study))
-    assert said.returncode == 2
-    assert "tiling.quality.per_tissue: 'liverr' is none of the study's tissues" in said.stderr
+    ran = newcomer.run("status", "--study", str(study))
+    assert ran.returncode == 2
+    assert "tiling.quality.per_tissue: 'liverr' is none of the study's tissues" in ran.stderr

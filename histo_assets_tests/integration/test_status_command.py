@@ -56,17 +56,17 @@ def copy(tiny: FinishedStudy, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_finished_study_is_fresh_and_exits_with_0(copy: Copy) -> None:
-    said = copy.run("status")
-    assert "38 fresh" in said
-    assert "The cohort's files were looked at" in said
+    printed = copy.run("status")
+    assert "38 fresh" in printed
+    assert "The cohort's files were looked at" in printed
 
 
 def test_an_edited_study_is_stale_in_words_and_exits_with_1(copy: Copy, tmp_path: Path) -> None:
     (tmp_path / "edited.yaml").write_text("extends: tiny\nname: tiny\nprediction: {clusters: 3}\n")
-    found = copy.states("--study", str(tmp_path / "edited.yaml"), code=1)
-    assert found["expression_clusters/all"] == ["stale", "prediction.clusters 4 -> 3"]
-    assert found["cluster_expression/all"] == ["stale", "expression_clusters is not fresh"]
-    assert set(found) == {
+    states = copy.states("--study", str(tmp_path / "edited.yaml"), code=1)
+    assert states["expression_clusters/all"] == ["stale", "prediction.clusters 4 -> 3"]
+    assert states["cluster_expression/all"] == ["stale", "expression_clusters is not fresh"]
+    assert set(states) == {
         "expression_clusters/all",
         "cluster_expression/all",
         "prediction_comparison/all",
@@ -107,7 +107,7 @@ def test_reconcile_tells_a_new_instance_and_says_what_it_told(copy: Copy, tmp_pa
 def test_a_storage_that_is_gone_is_not_up_to_date(copy: Copy) -> None:
     """Last in this module: it removes the copy."""
     shutil.rmtree(copy.data)
-    found = copy.states(code=1)
-    assert len(found) == 38
-    assert {state for state, *_ in found.values()} == {"missing"}
+    states = copy.states(code=1)
+    assert len(states) == 38
+    assert {state for state, *_ in states.values()} == {"missing"}
     assert "up to date" not in copy.run("materialize", "--dry-run")

@@ -25,7 +25,7 @@ from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
-from histo_assets.core.tiling.shards import TileSet
+from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 
 pytestmark = [
@@ -100,7 +100,7 @@ def watched() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def judged(original: Sound, content: bytes, touched: list[tuple[int, int]] | None) -> tuple[str, TileSet]:
+def fate_and_tiles(original: Sound, content: bytes, touched: list[tuple[int, int]] | None) -> tuple[str, TileSet]:
     """Cut the twin beside a sound slide, check what holds for all damage, and return its fate and the tiles.
 
     `touched` are the (start, end) of changed bytes of a file that is as long as before; None where none are known.
@@ -153,7 +153,7 @@ def _reads(original: Sound, x: int, y: int, size: int, touched: list[tuple[int, 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_a_slide_that_is_cut_short_is_quarantined(path: Path, share: float) -> None:
     content = sound(path).content
-    fate, _ = judged(sound(path), content[: int(len(content) * share)], None)
+    fate, _ = fate_and_tiles(sound(path), content[: int(len(content) * share)], None)
     assert fate == "quarantined"
 
 
@@ -163,7 +163,7 @@ def test_wherever_a_slide_ends_it_is_quarantined_or_whole(path: Path, end: float
     original = sound(path)
     length = int(len(original.content) * end)
     needed = max(int((level.offsets + level.lengths).max()) for level in original.levels)
-    fate, made = judged(original, original.content[:length], None)
+    fate, made = fate_and_tiles(original, original.content[:length], None)
     if length < needed:
         assert fate == "quarantined", made.quarantined
 
@@ -185,7 +185,7 @@ def test_an_overwritten_storage_tile_is_lost_and_never_white(path: Path, place: 
     start = offset + (length // 2 if kind == "cut" else 0)
     rest = offset + length - start
     damaged[start : offset + length] = np.random.default_rng(seed).bytes(rest) if kind == "noise" else bytes(rest)
-    fate, made = judged(original, bytes(damaged), [(start, offset + length)])
+    fate, made = fate_and_tiles(original, bytes(damaged), [(start, offset + length)])
     reads = [
         (x, y)
         for x, y, size in made.index.filter(made.index["slide"] == "twin").select("x", "y", "size").iter_rows()
@@ -194,7 +194,7 @@ def test_an_overwritten_storage_tile_is_lost_and_never_white(path: Path, place: 
     if kind == "zeros":
         # A storage tile of zeros never decodes, so no tile that is kept stands on it.
         assert fate == "quarantined" or not reads
-        rejected = made.looked.filter((made.looked["slide"] == "twin") & (made.looked["reason"] == "lost"))
+        rejected = made.decisions.filter((made.decisions["slide"] == "twin") & (made.decisions["reason"] == "lost"))
         assert fate == "quarantined" or rejected.is_empty() or made.lost_storage_tiles["twin"] == 1
 
 
@@ -207,7 +207,7 @@ def test_flipped_bytes_end_no_run_and_change_no_tile_that_they_do_not_touch(path
     places = sorted({int(place) for place in rng.integers(0, len(damaged), flips)})
     for place in places:
         damaged[place] ^= int(rng.integers(1, 256))
-    judged(original, bytes(damaged), [(place, place + 1) for place in places])
+    fate_and_tiles(original, bytes(damaged), [(place, place + 1) for place in places])
 
 
 @many
@@ -221,7 +221,7 @@ def test_a_flipped_directory_ends_no_run(path: Path, seed: int, flips: int) -> N
     for _ in range(flips):
         place = min(int(rng.choice(starts) + rng.integers(0, 300)), len(damaged) - 1)
         damaged[place] ^= int(rng.integers(1, 256))
-    judged(original, bytes(damaged), None)
+    fate_and_tiles(original, bytes(damaged), None)
 
 
 @pytest.mark.parametrize("path", SLIDES, ids=lambda path: path.stem)
@@ -238,7 +238,7 @@ def test_storage_tiles_of_length_zero_are_background_as_the_scanner_means_them(p
         damaged[start + width * index : start + width * (index + 1)] = bytes(width)
     level = original.levels[0]
     emptied = [(int(level.offsets[i]), int(level.offsets[i] + level.lengths[i])) for i in chosen]
-    fate, made = judged(original, bytes(damaged), emptied)
+    fate, made = fate_and_tiles(original, bytes(damaged), emptied)
     if fate == "kept":
         assert not made.lost_storage_tiles.get("twin")
 

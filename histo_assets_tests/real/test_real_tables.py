@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histo_assets.core.cohort.ids import GTEX_SLIDE, match_slide_files
+from histo_assets.core.cohort.ids import GTEX_SLIDE
 from histo_assets.core.cohort.pairing import pair_slides
 from histo_assets.core.cohort.reading import read_manifest, read_rna_samples
 from histo_assets.core.cohort.selection import select_slides
 from histo_assets.core.cohort.settings import CohortSettings, SelectionSettings, SplitSettings
+from histo_assets.core.cohort.slide_files import match_slide_files
 from histo_assets.core.cohort.splits import leaking_donors, split_donors
 from histo_assets.core.expression.filters import gene_filter
 from histo_assets.core.expression.gct import open_gct
@@ -107,9 +108,9 @@ def test_every_tissue_has_donors_on_every_side(pairs, rule):
 def test_files_named_by_the_sibling_aliquot_find_their_slide(folder, manifest):
     files = [str(path) for path in sorted((folder / "slides").glob("GTEX-*.svs"))]
     known = manifest["slide"].tolist()
-    found = match_slide_files(manifest["slide"][manifest["tissue"] == "uterus"].tolist(), files, known)
-    assert sorted(found.values()) == files
-    assert all(slide.endswith("6") for slide in found)
+    files_by_slide = match_slide_files(manifest["slide"][manifest["tissue"] == "uterus"].tolist(), files, known)
+    assert sorted(files_by_slide.values()) == files
+    assert all(slide.endswith("6") for slide in files_by_slide)
 
 
 def test_every_value_of_the_kidney_file_equals_a_plain_parse(kidney):

@@ -30,16 +30,16 @@ per_example = settings(max_examples=40, deadline=None, suppress_health_check=[He
 @per_example
 @given(rows, st.sampled_from([pd.DataFrame, pl.DataFrame]), st.sampled_from([pd.DataFrame, pl.DataFrame]))
 def test_a_table_comes_back_as_the_kind_that_is_asked_for(
-    tmp_path: Path, content: list[Any], given_as: Any, wanted: Any
+    tmp_path: Path, content: list[Any], kind: Any, wanted: Any
 ) -> None:
     table = pd.DataFrame(content, columns=["word", "count", "share", "ok"])
     table = table.astype({"count": "int64", "share": "float64", "ok": "bool"})
-    value = table if given_as is pd.DataFrame else pl.from_pandas(table)
+    value = table if kind is pd.DataFrame else pl.from_pandas(table)
     formats.write("tables", value, tmp_path)
     back = formats.read("tables", tmp_path, wanted)
     assert isinstance(back, wanted)
     assert content_digest(back) == content_digest(table)
-    assert isinstance(formats.read("tables", tmp_path), given_as)
+    assert isinstance(formats.read("tables", tmp_path), kind)
 
 
 def test_a_pandas_table_comes_back_equal(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from dagster import (
 from histo_assets.core.cohort import tables
 from histo_assets.core.tables import Number, column
 from histo_assets.storage.digests import content_digest
-from histo_assets.storage.io_managers import Made, StorageResource
+from histo_assets.storage.io_managers import AssetOutput, StorageResource
 from histo_assets.storage.layout import Artefact, MissingArtefactError, Record, StorageError, StudyStorage
 from histo_assets.storage.provenance import ProvenanceError
 from histo_assets_tests.storage import graph
@@ -281,7 +281,9 @@ def declared(value: Any, table: str) -> Any:
     @asset(name="donor_split", key_prefix=STUDY, io_manager_key="tables" if hasattr(value, "columns") else "matrices")
     def made() -> MaterializeResult[Any]:
         version = content_digest(value)
-        return MaterializeResult(value=Made(value, version, Record(table=table)), data_version=DataVersion(version))
+        return MaterializeResult(
+            value=AssetOutput(value, version, Record(table=table)), data_version=DataVersion(version)
+        )
 
     return made
 

@@ -78,16 +78,16 @@ def finish(storage: StudyStorage, wanted: list[Need]) -> None:
         made(storage, need, sources={source: {"manifest": "m1"} for source in need.sources})
 
 
-def states(found: Staleness) -> dict[str, str]:
-    return {str(status.artefact): status.state for status in found.statuses()}
+def states(now: Staleness) -> dict[str, str]:
+    return {str(status.artefact): status.state for status in now.statuses()}
 
 
-def status_of(found: Staleness, artefact: Artefact) -> Status:
-    return next(status for status in found.statuses() if status.artefact == artefact)
+def status_of(now: Staleness, artefact: Artefact) -> Status:
+    return next(status for status in now.statuses() if status.artefact == artefact)
 
 
-def sentences(found: Staleness, artefact: Artefact) -> list[str]:
-    return status_of(found, artefact).sentences()
+def sentences(now: Staleness, artefact: Artefact) -> list[str]:
+    return status_of(now, artefact).sentences()
 
 
 def test_a_study_is_missing_before_and_fresh_after_it_was_made(
@@ -103,16 +103,16 @@ def test_a_changed_setting_is_named_with_both_values_and_what_follows_waits(
     storage: StudyStorage, staleness: Callable[..., Staleness]
 ) -> None:
     finish(storage, needs(["heart", "liver"]))
-    found = staleness(*needs(["heart", "liver"], **{"tiling.tile_px": 192}))
-    assert states(found) == {
+    now = staleness(*needs(["heart", "liver"], **{"tiling.tile_px": 192}))
+    assert states(now) == {
         "slide_manifest": "fresh",
         "tiles [heart]": "stale",
         "tiles [liver]": "stale",
         "trained_model": "stale",
     }
-    assert sentences(found, tiles("liver")) == ["tiling.tile_px 224 -> 192"]
-    assert sentences(found, MODEL) == ["tiles [heart, liver] are not fresh"]
-    assert status_of(found, MODEL).reasons == ()
+    assert sentences(now, tiles("liver")) == ["tiling.tile_px 224 -> 192"]
+    assert sentences(now, MODEL) == ["tiles [heart, liver] are not fresh"]
+    assert status_of(now, MODEL).reasons == ()
 
 
 def test_among_more_than_a_hundred_partitions_one_changed_makes_what_reads_all_stale(
@@ -122,9 +122,9 @@ def test_among_more_than_a_hundred_partitions_one_changed_makes_what_reads_all_s
     wanted = needs(tissues)
     finish(local_storage, wanted)
     made(local_storage, wanted[60], "other")
-    found = Staleness(local_storage, wanted, {"tables": Source(files.look)})
-    assert [name for name, state in states(found).items() if state != "fresh"] == ["trained_model"]
-    assert sentences(found, MODEL) == [f"tiles [{tissues[59]}] changed"]
+    now = Staleness(local_storage, wanted, {"tables": Source(files.look)})
+    assert [name for name, state in states(now).items() if state != "fresh"] == ["trained_model"]
+    assert sentences(now, MODEL) == [f"tiles [{tissues[59]}] changed"]
 
 
 def test_a_partition_more_or_less_makes_what_reads_all_stale(
@@ -178,18 +178,18 @@ def test_a_deleted_pointer_version_or_file_is_noticed(
     fs.rm((folders["heart"] / POINTER).path)
     fs.rm((folders["liver"] / storage.require(tiles("liver")).version).path, recursive=True)
     fs.pipe_file((folders["lung"] / storage.require(tiles("lung")).version / "index.txt").path, b"longer than before")
-    found = staleness(*wanted)
-    assert states(found)["tiles [heart]"] == "missing"
-    assert sentences(found, tiles("liver")) == ["index.txt is missing"]
-    assert sentences(found, tiles("lung")) == ["index.txt has 18 bytes instead of 3"]
+    now = staleness(*wanted)
+    assert states(now)["tiles [heart]"] == "missing"
+    assert sentences(now, tiles("liver")) == ["index.txt is missing"]
+    assert sentences(now, tiles("lung")) == ["index.txt has 18 bytes instead of 3"]
 
 
 def test_a_storage_that_is_gone_is_missing_and_not_up_to_date(local_storage: StudyStorage, files: Files) -> None:
     wanted = needs(["heart"])
     finish(local_storage, wanted)
     shutil.rmtree(local_storage.root.path)
-    found = Staleness(local_storage, wanted, {"tables": Source(files.look)})
-    assert set(states(found).values()) == {"missing"}
+    now = Staleness(local_storage, wanted, {"tables": Source(files.look)})
+    assert set(states(now).values()) == {"missing"}
 
 
 def test_a_lost_shard_is_noticed(storage: StudyStorage, staleness: Callable[..., Staleness]) -> None:
@@ -225,10 +225,10 @@ def test_a_pointer_that_cannot_be_read_counts_as_missing_and_ends_nothing(
     wanted = needs(["heart", "liver"])
     finish(storage, wanted)
     storage.root.fs.pipe_file((storage.folder(tiles("heart")) / POINTER).path, b'{"version": ')
-    found = staleness(*wanted)
-    assert states(found)["tiles [heart]"] == "missing"
-    assert states(found)["tiles [liver]"] == "fresh"
-    assert "cannot be read" in sentences(found, tiles("heart"))[0]
+    now = staleness(*wanted)
+    assert states(now)["tiles [heart]"] == "missing"
+    assert states(now)["tiles [liver]"] == "fresh"
+    assert "cannot be read" in sentences(now, tiles("heart"))[0]
 
 
 def test_a_storage_that_does_not_answer_says_nothing_of_what_it_holds(
@@ -244,13 +244,13 @@ def test_a_storage_that_does_not_answer_says_nothing_of_what_it_holds(
             return {(storage.folder(need.artefact) / POINTER).path: error for need in wanted}
         raise error
 
-    found = staleness(*wanted)
+    now = staleness(*wanted)
     for name in ("cat", "cat_file"):
         monkeypatch.setattr(storage.root.fs, name, silent)
     with pytest.raises(UnreachableStorageError, match=r"does not answer for demo/slide_manifest \(503 Slow Down\)"):
-        found.statuses()
+        now.statuses()
     with pytest.raises(UnreachableStorageError):
-        found.reasons(MANIFEST)
+        now.reasons(MANIFEST)
 
 
 def test_a_failed_blocking_check_is_failed_and_a_failed_warning_is_not(
@@ -260,19 +260,19 @@ def test_a_failed_blocking_check_is_failed_and_a_failed_warning_is_not(
     finish(storage, wanted)
     made(storage, wanted[1], checks={"has_tiles": Verdict(passed=False, blocking=True, evidence="1 of 3 slides")})
     made(storage, wanted[2], checks={"balanced": Verdict(passed=False, evidence="8 of 9 tiles")})
-    found = staleness(*wanted)
-    assert states(found)["tiles [heart]"] == "failed"
-    assert states(found)["tiles [liver]"] == "fresh"
-    assert sentences(found, tiles("heart")) == ["its check has_tiles failed: 1 of 3 slides"]
+    now = staleness(*wanted)
+    assert states(now)["tiles [heart]"] == "failed"
+    assert states(now)["tiles [liver]"] == "fresh"
+    assert sentences(now, tiles("heart")) == ["its check has_tiles failed: 1 of 3 slides"]
 
 
 def test_what_could_not_be_had_is_due_again(storage: StudyStorage, staleness: Callable[..., Staleness]) -> None:
     wanted = needs(["heart"])
     finish(storage, wanted)
     made(storage, wanted[1], incomplete={"A1": "the server answered 503", "A2": "the server answered 503"})
-    found = staleness(*wanted)
-    assert states(found)["tiles [heart]"] == "stale"
-    assert sentences(found, tiles("heart")) == ["A1 could not be had: the server answered 503, and 1 more"]
+    now = staleness(*wanted)
+    assert states(now)["tiles [heart]"] == "stale"
+    assert sentences(now, tiles("heart")) == ["A1 could not be had: the server answered 503, and 1 more"]
 
 
 def test_a_file_is_seen_to_change_at_the_next_look_and_not_before(
@@ -297,8 +297,8 @@ def test_a_study_that_names_another_file_has_another_look(storage: StudyStorage,
     finish(storage, wanted)
     assert states(Staleness(storage, wanted, {"tables": Source(files.look, "here")}))["slide_manifest"] == "fresh"
     other = Files(manifest="m9")
-    found = Staleness(storage, wanted, {"tables": Source(other.look, "there")})
-    assert sentences(found, MANIFEST) == ["manifest changed"]
+    now = Staleness(storage, wanted, {"tables": Source(other.look, "there")})
+    assert sentences(now, MANIFEST) == ["manifest changed"]
 
 
 def test_a_look_that_cannot_be_read_is_taken_anew(storage: StudyStorage, files: Files) -> None:
@@ -326,7 +326,7 @@ class TestVersion010:
     def stored(self, storage: StudyStorage, code_version: str = "1.abc") -> None:
         publish(storage, "one", MANIFEST, code_version=code_version)
 
-    def found(self, storage: StudyStorage, table: Path) -> Staleness:
+    def staleness(self, storage: StudyStorage, table: Path) -> Staleness:
         def seen_before(storage: StudyStorage, artefact: Artefact, written_at: datetime) -> Mapping[str, str] | None:
             return {"manifest": "m1"} if table.stat().st_mtime <= written_at.timestamp() else None
 
@@ -342,25 +342,25 @@ class TestVersion010:
 
     def test_are_adopted_where_the_settings_agree(self, local_storage: StudyStorage, table: Path) -> None:
         self.stored(local_storage)
-        found = self.found(local_storage, table)
-        assert states(found) == {"slide_manifest": "fresh"}
-        assert found.adopt() == [MANIFEST]
+        now = self.staleness(local_storage, table)
+        assert states(now) == {"slide_manifest": "fresh"}
+        assert now.adopt() == [MANIFEST]
         pointer = local_storage.require(MANIFEST)
         assert pointer.settings == {"cohort.reader": "gtex"}
         assert pointer.sources == {"tables": {"manifest": "m1"}}
-        assert found.adopt() == []
+        assert now.adopt() == []
 
     def test_are_stale_where_they_do_not(self, local_storage: StudyStorage, table: Path) -> None:
         self.stored(local_storage, "1.other")
-        found = self.found(local_storage, table)
-        assert sentences(found, MANIFEST)[0] == "made by version 0.1.0 under other settings"
-        assert found.adopt() == []
+        now = self.staleness(local_storage, table)
+        assert sentences(now, MANIFEST)[0] == "made by version 0.1.0 under other settings"
+        assert now.adopt() == []
         assert local_storage.require(MANIFEST).settings is None
 
     def test_are_stale_where_a_file_is_younger(self, local_storage: StudyStorage, table: Path) -> None:
         self.stored(local_storage)
         later = (datetime.now(UTC) + timedelta(hours=1)).timestamp()
         os.utime(table, (later, later))
-        assert sentences(self.found(local_storage, table), MANIFEST) == [
+        assert sentences(self.staleness(local_storage, table), MANIFEST) == [
             "what it was made of in tables is not recorded"
         ]

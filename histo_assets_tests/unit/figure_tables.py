@@ -122,10 +122,10 @@ def made_tables(tissues: list[str], per_tissue: int = 20, points: int = 40) -> T
     recoverable = gene_figures.assign(low=gene_figures["r2_within"] - 0.07, high=gene_figures["r2_within"] + 0.08)
     recoverable["recoverable"] = recoverable["low"] > 0.15
     labels = [tissue for tissue in tissues for _ in range(points)]
-    found = np.repeat(np.arange(len(tissues)), points)
-    moved = rng.random(len(found)) < 0.15
-    found[moved] = rng.integers(0, len(tissues), moved.sum())
-    clusters = pd.DataFrame({"slide": "s", "cluster": found, "tissue": labels})
+    cluster = np.repeat(np.arange(len(tissues)), points)
+    moved = rng.random(len(cluster)) < 0.15
+    cluster[moved] = rng.integers(0, len(tissues), moved.sum())
+    clusters = pd.DataFrame({"slide": "s", "cluster": cluster, "tissue": labels})
     matrix = pd.DataFrame(rng.gamma(2, 2, (len(tissues), 120)), columns=[f"GENE{n}" for n in range(120)])
     return Tables(
         tissues, manifest, pairs, split, raw, funnel, pl.from_pandas(tiles), genes, gene_funnel, pl.from_pandas(tiles),

@@ -30,10 +30,10 @@ def chosen() -> ExperimentSettings:
     return experiment(epochs=5, checkpoints=(2,), weights="random", freeze_up_to=None, schedule="cosine")
 
 
-def trained(folder: Path, resume: Path, told=lambda line: None) -> Checkpoint:
+def trained(folder: Path, resume: Path, progress=lambda line: None) -> Checkpoint:
     """Return the experiment's checkpoint; its state is written at random moments, as far as the child gets."""
     settings = learning(chosen(), batch_size=8, workers=WORKERS)
-    return loop.train("lite", training_tiles(chosen()), settings, folder, told, resume)
+    return loop.train("lite", training_tiles(chosen()), settings, folder, progress, resume)
 
 
 def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_seconds: float) -> list[str]:
@@ -46,15 +46,15 @@ def killed_after(folder: Path, resume: Path, batches: int, delay: float, save_se
         os._exit(0)
     os.close(writing)
     lines: list[str] = []
-    with os.fdopen(reading) as told:
+    with os.fdopen(reading) as pipe:
         while sum(", batch " in line and "resumed" not in line for line in lines) < batches:
-            line = told.readline()
+            line = pipe.readline()
             if not line:
                 break
             lines.append(line.strip())
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
-        lines += [line.strip() for line in told]
+        lines += [line.strip() for line in pipe]
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
         raise SystemExit(f"the child ended by itself with status {status}: {lines[-3:]}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.ids import canonical_slide, match_slide_files, safe_id, slide_of_sample
+from histo_assets.core.cohort.ids import canonical_slide, safe_id, safe_ids, slide_of_sample
+from histo_assets.core.cohort.slide_files import SlideFiles, match_slide_files
 from histo_assets.core.files import is_safe_id
 
 
@@ -51,13 +54,33 @@ def test_the_sibling_rule_is_for_gtex_ids_only():
     assert match_slide_files(["scan-0126"], ["scan-0125.svs"]) == {}
 
 
-def test_files_may_have_no_suffix_two_suffixes_or_a_name_that_had_to_be_slugged():
+def test_files_may_have_no_suffix_or_two_and_any_letters():
     files = ["GTEX-1117F-0126", "a.b.ome.tiff", "d/Pat 7.svs"]
-    assert match_slide_files(["GTEX-1117F-0126", "a.b", "Pat_7"], files) == {
+    assert match_slide_files(["GTEX-1117F-0126", "a.b", "Pat 7", "Pat_7"], files) == {
         "GTEX-1117F-0126": "GTEX-1117F-0126",
         "a.b": "a.b.ome.tiff",
-        "Pat_7": "d/Pat 7.svs",
+        "Pat 7": "d/Pat 7.svs",
     }
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=130), unique=True, max_size=8))
+def test_names_have_one_safe_id_each_and_the_same_in_any_order(names):
+    names = sorted({unicodedata.normalize("NFC", name) for name in names})
+    ids = safe_ids(names)
+    assert len(set(ids)) == len(names)
+    assert all(map(is_safe_id, ids))
+    assert safe_ids(names[::-1]) == ids[::-1]
+    assert [name for name, own in zip(names, ids, strict=True) if is_safe_id(name) and name != own] == []
+
+
+@given(
+    st.text("aäo\u0308.*_-", min_size=1, max_size=6), st.text("aä._", max_size=4), st.sampled_from(["_*", ".*", "?"])
+)
+def test_a_template_finds_the_slide_that_a_file_name_was_made_of(slide, more, after):
+    name = unicodedata.normalize("NFC", slide)
+    rest = after.replace("*", more).replace("?", "x")
+    file = f"{name}{rest}.svs"
+    assert SlideFiles([file], f"{{slide}}{after}.svs").of(name) == file
 
 
 def test_two_files_of_one_slide_are_an_error_that_names_both():

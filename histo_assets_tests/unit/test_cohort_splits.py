@@ -50,8 +50,8 @@ def test_no_donor_stands_on_two_sides_and_the_order_of_rows_does_not_matter(tiss
 @given(st.lists(st.sets(st.integers(0, 39), min_size=4, max_size=30), min_size=1, max_size=8), st.integers(0, 5))
 def test_every_tissue_with_enough_donors_has_one_on_each_side(tissues, seed):
     selected = cohort(range(40), *tissues)
-    found = sides(selected, split_donors(selected, SplitSettings(seed=seed)))
-    assert all("test" in sides and len(sides) > 1 for sides in found.values())
+    sides_of_donors = sides(selected, split_donors(selected, SplitSettings(seed=seed)))
+    assert all("test" in sides and len(sides) > 1 for sides in sides_of_donors.values())
 
 
 def test_a_tissue_of_four_donors_stands_on_all_three_sides():
@@ -68,7 +68,7 @@ def test_a_share_that_is_too_small_for_separate_donors_is_exceeded_to_reach_ever
     selected = cohort(*[range(6 * t, 6 * t + 6) for t in range(8)])
     split = split_donors(selected, SplitSettings(test_share=0.05))
     assert (split["side"] == "test").sum() == 8
-    assert all(found == {"train", "validation", "test"} for found in sides(selected, split).values())
+    assert all(each == {"train", "validation", "test"} for each in sides(selected, split).values())
 
 
 def test_the_locked_share_is_kept_where_it_can_be():
@@ -108,13 +108,13 @@ def test_leaking_donors_are_named(frame):
 def test_the_regime_says_what_the_split_can_decide():
     selected = cohort(range(30), range(10))
     regime = split_regime(split_donors(selected, SplitSettings(test_share=0.2)), selected)
-    assert regime["regime"] == "nested cross-validation"
-    assert regime["locked_donors"] == 6
-    assert sum(regime["donors_per_tissue"]["t1"].values()) == 10
-    out_of_fold, locked = regime["detectable_out_of_fold"], regime["detectable_locked"]
+    assert regime.regime == "nested cross-validation"
+    assert regime.locked_donors == 6
+    assert sum(regime.donors_per_tissue["t1"].values()) == 10
+    out_of_fold, locked = regime.detectable_out_of_fold, regime.detectable_locked
     assert out_of_fold is not None and locked is not None and out_of_fold < locked
     many = cohort(range(500))
-    assert split_regime(split_donors(many, SplitSettings()), many)["regime"] == "locked donors"
+    assert split_regime(split_donors(many, SplitSettings()), many).regime == "locked donors"
 
 
 def test_the_detectable_r2_agrees_with_the_simulated_power():

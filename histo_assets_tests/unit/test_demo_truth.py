@@ -12,10 +12,10 @@ import pytest
 from histo_assets.demo import score
 from histo_assets.demo.anatomy import Look, gland_label
 from histo_assets.demo.cohort import write_cohort
-from histo_assets.demo.dirt import with_dirt
+from histo_assets.demo.cohort_plan import slides_per_label
+from histo_assets.demo.damage import with_dirt
 from histo_assets.demo.genes import planted_expression, planted_genes
 from histo_assets.demo.paint import paint_slide
-from histo_assets.demo.plan import slides_per_label
 from histo_assets.demo.roster import cohort_plan
 from histo_assets.demo.settings import SyntheticSettings
 from histo_assets.demo.truth import sample_table
@@ -61,8 +61,8 @@ def test_r2_within_from_the_true_latent_is_the_tables(
     planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray], block: str, latent: str, expected: float, tolerance: float
 ) -> None:
     samples, values = _block(planted, block)
-    found = [_r2_within(samples[latent].to_numpy(), gene, samples["label"]) for gene in values.T]
-    assert np.median(found) == pytest.approx(expected, abs=tolerance)
+    scores = [_r2_within(samples[latent].to_numpy(), gene, samples["label"]) for gene in values.T]
+    assert np.median(scores) == pytest.approx(expected, abs=tolerance)
 
 
 def test_gland_genes_follow_the_gland_fraction_in_one_tissue_only(
@@ -72,8 +72,8 @@ def test_gland_genes_follow_the_gland_fraction_in_one_tissue_only(
     there = (samples["label"] == "stomach").to_numpy()
     for part, expected, tolerance in ((there, 0.33, 0.12), (~there, 0.0, 0.02)):
         chosen = samples[part]
-        found = [_r2_within(chosen["gland"].to_numpy(), gene[part], chosen["label"]) for gene in values.T]
-        assert np.median(found) == pytest.approx(expected, abs=tolerance)
+        scores = [_r2_within(chosen["gland"].to_numpy(), gene[part], chosen["label"]) for gene in values.T]
+        assert np.median(scores) == pytest.approx(expected, abs=tolerance)
 
 
 def test_tissue_markers_have_an_r2_of_about_a_half_from_the_tissue_alone(
@@ -162,18 +162,18 @@ def test_a_perfect_platform_scores_full_marks(truth_dir: Path) -> None:
     )
     blocks = score.score_genes(truth_dir, figures)
     assert (blocks["right"].dropna() == 1).all()
-    found = score.score_recoverable(truth_dir, figures)
-    assert found["recall"] == 1
-    assert found["false_discovery_proportion"] == 0
+    scores = score.score_recoverable(truth_dir, figures)
+    assert scores["recall"] == 1
+    assert scores["false_discovery_proportion"] == 0
 
 
 def test_calling_every_gene_recoverable_costs_precision(truth_dir: Path) -> None:
     genes = score.truth_table(truth_dir, "genes")
-    found = score.score_recoverable(
+    scores = score.score_recoverable(
         truth_dir, pd.DataFrame({"gene": genes["gene"], "r2": 0.5, "r2_within": 0.5, "recoverable": True})
     )
-    assert found["recall"] == 1
-    assert found["false_positive_rate"] == 1
+    assert scores["recall"] == 1
+    assert scores["false_positive_rate"] == 1
 
 
 def test_the_filter_score_is_exact_for_the_samples_it_is_given(truth_dir: Path) -> None:

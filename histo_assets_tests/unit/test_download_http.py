@@ -129,8 +129,8 @@ def test_a_truncated_file_with_a_truthful_length_is_completed(tmp_path: Path) ->
 
 
 def test_a_file_shorter_than_the_listing_says_is_refused(tmp_path: Path) -> None:
-    said = r"a.svs has 1,000,001 bytes, but .* offers 1,000,000"
-    with serving({"/a.svs": CONTENT}) as server, pytest.raises(DownloadError, match=said):
+    message = r"a.svs has 1,000,001 bytes, but .* offers 1,000,000"
+    with serving({"/a.svs": CONTENT}) as server, pytest.raises(DownloadError, match=message):
         fetch(server.address, tmp_path, bytes=len(CONTENT) + 1)
     assert not (tmp_path / "a.svs").exists()
 
@@ -170,10 +170,10 @@ def test_bytes_damaged_on_the_way_once_are_fetched_again(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 def test_a_page_sold_as_a_slide_is_refused_by_its_title(tmp_path: Path, kind: str) -> None:
     page = b"\n<!DOCTYPE html><html><head><title>Please &amp; sign\n in</title></head></html>"
-    said = r"sent an HTML page \(Please & sign in\) in place of a.svs"
+    message = r"sent an HTML page \(Please & sign in\) in place of a.svs"
     with (
         serving({}, lambda request: request.send(200, page, {"Content-Type": kind})) as server,
-        pytest.raises(DownloadError, match=said),
+        pytest.raises(DownloadError, match=message),
     ):
         fetch(server.address, tmp_path)
     assert left(tmp_path) == []
@@ -252,11 +252,11 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
 
 
 def test_progress_is_told_and_ends_with_everything(tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
+    counts: list[tuple[int, int | None]] = []
     with serving({"/a.svs": CONTENT}, dropping(600_000)) as server:
-        fetch(server.address, tmp_path, progress=lambda here, all_: told.append((here, all_)))
-    assert told[-1] == (len(CONTENT), len(CONTENT))
-    assert [here for here, _ in told] == sorted(here for here, _ in told)
+        fetch(server.address, tmp_path, progress=lambda here, all_: counts.append((here, all_)))
+    assert counts[-1] == (len(CONTENT), len(CONTENT))
+    assert [here for here, _ in counts] == sorted(here for here, _ in counts)
 
 
 def test_a_killed_download_is_resumed_by_the_next_process(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from histo_assets.core.download.fetched import (
 )
 from histo_assets.core.download.idc import series_files, series_of_slides
 from histo_assets.core.download.settings import SourceSettings
-from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.download.slide_source import SlideSource
 from histo_assets_tests.unit.lying_server import Request, dropping, serving
 
 ROW = {"slide": "GTEX-1117F-0126", "donor": "GTEX-1117F", "tissue": "adipose tissue", "sample": "s/1"}
@@ -221,9 +221,9 @@ def test_a_series_is_listed_page_by_page_with_sizes_and_digests() -> None:
 
 
 def test_a_bucket_that_answers_with_something_else_is_one_sentence() -> None:
-    for answer, said in ((b"<html>", "did not answer with a list"), (bucket_page({}, ""), "holds no files")):
+    for answer, message in ((b"<html>", "did not answer with a list"), (bucket_page({}, ""), "holds no files")):
         contents = {f"/{BUCKET}/?list-type=2&prefix=uuid/": answer}
-        with serving(contents) as server, pytest.raises(DownloadError, match=said):
+        with serving(contents) as server, pytest.raises(DownloadError, match=message):
             series_files(f"s3://{BUCKET}/uuid/", SourceSettings(endpoint=server.address + "/{bucket}"))
 
 
@@ -249,18 +249,18 @@ def idc_source(table: Path, names: list[str]) -> SourceSettings:
 
 
 def test_slides_of_the_archive_are_found_by_name_without_frozen_ones(idc_index: SourceSettings) -> None:
-    found = series_of_slides(idc_index)
-    assert sorted(found) == ["GTEX-AAAA-0125", "GTEX-BBBB-0325", "GTEX-BBBB-0326", "GTEX-CCCC-0001"]
-    assert all(location.startswith(f"s3://{BUCKET}/") for location in found.values())
+    series = series_of_slides(idc_index)
+    assert sorted(series) == ["GTEX-AAAA-0125", "GTEX-BBBB-0325", "GTEX-BBBB-0326", "GTEX-CCCC-0001"]
+    assert all(location.startswith(f"s3://{BUCKET}/") for location in series.values())
 
 
 def test_a_slide_takes_its_sibling_s_series_unless_that_is_another_slide_of_the_cohort(
     idc_index: SourceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("histo_assets.core.download.idc.series_files", lambda location, settings: (location,))
-    found = SlideSource(idc_index).find({"slide": "GTEX-AAAA-0126"})
-    assert found.name == "GTEX-AAAA-0126"
-    assert list(map(str, found.files)) == [series_of_slides(idc_index)["GTEX-AAAA-0125"]]
+    series = SlideSource(idc_index).find({"slide": "GTEX-AAAA-0126"})
+    assert series.name == "GTEX-AAAA-0126"
+    assert list(map(str, series.files)) == [series_of_slides(idc_index)["GTEX-AAAA-0125"]]
     with pytest.raises(DownloadError, match="GTEX-AAAA-0126 is not in collection gtex"):
         SlideSource(idc_index, {"GTEX-AAAA-0125", "GTEX-AAAA-0126"}).find({"slide": "GTEX-AAAA-0126"})
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from histo_assets.core import progress
-from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
+from histo_assets.core.embedding.tile_embeddings import embed_tiles
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.inference import Inference

@@ -34,9 +34,9 @@ def embedded(spread: float, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
 
 def test_both_classifiers_find_what_lies_in_the_embeddings_of_tiles_and_slides() -> None:
     rows, vectors = embedded(0.3)
-    said = second_classifiers(rows, vectors, TISSUES)
-    assert set(said) == {"logistic regression", "LightGBM"}
-    for tiles, slides in said.values():
+    predicted = second_classifiers(rows, vectors, TISSUES)
+    assert set(predicted) == {"logistic regression", "LightGBM"}
+    for tiles, slides in predicted.values():
         assert len(tiles) == 180 and len(slides) == 36 and "tile" not in slides
         for table in (tiles, slides):
             locked = table[table["side"] == "test"]
@@ -57,7 +57,7 @@ def test_only_the_training_side_is_learnt_from() -> None:
     elsewhere = vectors.copy()
     apart = (rows["side"] != "train").to_numpy()
     elsewhere[apart] = 0
-    first, second = (second_classifiers(rows, given, TISSUES) for given in (vectors, elsewhere))
+    first, second = (second_classifiers(rows, matrix, TISSUES) for matrix in (vectors, elsewhere))
     for method in first:
         for before, after in zip(first[method], second[method], strict=True):
             train = (before["side"] == "train").to_numpy()
@@ -79,7 +79,7 @@ def test_one_tissue_to_learn_from_is_refused() -> None:
         second_classifiers(rows, vectors[:60], TISSUES)
 
 
-def said_of(truth: list[str], predicted: list[str], donors: list[str]) -> pd.DataFrame:
+def slide_table(truth: list[str], predicted: list[str], donors: list[str]) -> pd.DataFrame:
     """Return a slide-level table of locked donors."""
     table = pd.DataFrame({"slide": [f"s{n}" for n in range(len(truth))], "donor": donors, "tissue": truth})
     table = table.assign(side="test", predicted=predicted, confidence=0.8)
@@ -89,19 +89,19 @@ def said_of(truth: list[str], predicted: list[str], donors: list[str]) -> pd.Dat
 
 
 def test_mistakes_within_a_group_are_counted_by_sex() -> None:
-    table = said_of(["breast"] * 4 + ["fat"] * 2, ["fat", "fat", "breast", "breast", "fat", "fat"], list("abcdab"))
+    table = slide_table(["breast"] * 4 + ["fat"] * 2, ["fat", "fat", "breast", "breast", "fat", "fat"], list("abcdab"))
     sexes = {"a": "male", "b": "male", "c": "female"}
-    found = mistaken_figures(table, [("fat", "breast")], sexes, 200).set_index(["tissue", "predicted", "sex"])
-    value = found["value"].to_dict()
+    figures = mistaken_figures(table, [("fat", "breast")], sexes, 200).set_index(["tissue", "predicted", "sex"])
+    value = figures["value"].to_dict()
     assert value["breast", "fat", "male"] == 1.0 and value["breast", "fat", "female"] == 0.0
     assert value["breast", "fat", ""] == 0.5 and value["fat", "breast", ""] == 0.0
-    assert found.loc[("breast", "fat", ""), "n"] == 4
-    assert found["low"]["breast", "fat", ""] < 0.5 < found["high"]["breast", "fat", ""]
+    assert figures.loc[("breast", "fat", ""), "n"] == 4
+    assert figures["low"]["breast", "fat", ""] < 0.5 < figures["high"]["breast", "fat", ""]
 
 
 def test_groups_of_which_a_study_has_one_tissue_count_for_nothing() -> None:
     assert present([("fat", "breast"), ("liver", "spleen")], TISSUES) == [["fat", "breast"]]
-    table = said_of(["liver"], ["fat"], ["a"])
+    table = slide_table(["liver"], ["fat"], ["a"])
     assert merged_figures(table, [("liver", "spleen")], 10).empty
     assert mistaken_figures(table, [("liver", "spleen")], {}, 10).empty
 
@@ -109,9 +109,9 @@ def test_groups_of_which_a_study_has_one_tissue_count_for_nothing() -> None:
 @given(st.lists(st.tuples(*[st.sampled_from(TISSUES)] * 2, st.sampled_from("abcd")), min_size=1, max_size=30))
 @settings(max_examples=40, deadline=None)
 def test_merging_forgives_mistakes_within_the_group_and_no_others(rows) -> None:
-    table = said_of(*(list(column) for column in zip(*rows, strict=True)))
+    table = slide_table(*(list(column) for column in zip(*rows, strict=True)))
     figures = merged_figures(table, [("fat", "breast")], 20).set_index("metric")
-    right = [(of == said) or {of, said} == {"fat", "breast"} for of, said, _ in rows]
+    right = [(of == predicted) or {of, predicted} == {"fat", "breast"} for of, predicted, _ in rows]
     assert figures.loc["merged_accuracy", "value"] == pytest.approx(np.mean(right))
     plain = classification_figures(table, 20).set_index("metric")
     assert figures["value"]["merged_accuracy"] >= plain["value"]["accuracy"]

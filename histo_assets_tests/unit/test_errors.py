@@ -15,8 +15,8 @@ from histo_assets.core.errors import HistoError
 
 
 def modules() -> list[ModuleType]:
-    found = pkgutil.walk_packages(histo_assets.__path__, "histo_assets.")
-    return [importlib.import_module(module.name) for module in found if module.name != "histo_assets.__main__"]
+    packages = pkgutil.walk_packages(histo_assets.__path__, "histo_assets.")
+    return [importlib.import_module(module.name) for module in packages if module.name != "histo_assets.__main__"]
 
 
 def test_every_public_error_of_the_package_is_of_its_own_kind() -> None:

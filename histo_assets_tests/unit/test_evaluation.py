@@ -31,15 +31,13 @@ from histo_assets_tests.unit.training_cohort import (
 )
 
 
-def predictions(truth: list[str], said: list[str], donors: list[str], confidence: float = 0.8, side: str = "test"):
+def predictions(truth: list[str], predicted: list[str], donors: list[str], confidence: float = 0.8, side: str = "test"):
     """Return a slide-level table in which each slide is predicted with the same confidence."""
     rows = []
-    for number, (tissue, predicted, donor) in enumerate(zip(truth, said, donors, strict=True)):
-        scores = {f"p_{name}": np.log((1 - confidence) / 2) for name in TISSUES} | {
-            f"p_{predicted}": np.log(confidence)
-        }
+    for number, (tissue, best, donor) in enumerate(zip(truth, predicted, donors, strict=True)):
+        scores = {f"p_{name}": np.log((1 - confidence) / 2) for name in TISSUES} | {f"p_{best}": np.log(confidence)}
         row = {"slide": f"s{number}", "donor": donor, "tissue": tissue, "side": side}
-        rows.append(row | {"predicted": predicted, "confidence": confidence} | scores)
+        rows.append(row | {"predicted": best, "confidence": confidence} | scores)
     return pd.DataFrame(rows)
 
 
@@ -80,8 +78,8 @@ def test_a_slide_with_tiles_on_two_sides_has_a_row_for_each() -> None:
 
 def test_figures_of_a_known_table() -> None:
     truth = ["skin"] * 4 + ["liver"] * 2
-    said = ["skin", "skin", "skin", "liver", "liver", "colon"]
-    table = predictions(truth, said, list("abcdef"), confidence=0.9)
+    predicted = ["skin", "skin", "skin", "liver", "liver", "colon"]
+    table = predictions(truth, predicted, list("abcdef"), confidence=0.9)
     figures = classification_figures(table, bootstraps=200, seed=1)
     assert set(figures["level"]) == {"slide"}
     assert figure(figures, "accuracy")["value"] == pytest.approx(4 / 6)
@@ -96,19 +94,19 @@ def test_figures_of_a_known_table() -> None:
 
 
 def test_intervals_come_from_donors_not_from_slides() -> None:
-    truth, said = ["skin"] * 40, ["skin"] * 20 + ["liver"] * 20
-    two_donors = classification_figures(predictions(truth, said, ["a"] * 20 + ["b"] * 20), 500)
-    many = classification_figures(predictions(truth, said, [f"d{i % 20}" for i in range(40)]), 500)
+    truth, predicted = ["skin"] * 40, ["skin"] * 20 + ["liver"] * 20
+    two_donors = classification_figures(predictions(truth, predicted, ["a"] * 20 + ["b"] * 20), 500)
+    many = classification_figures(predictions(truth, predicted, [f"d{i % 20}" for i in range(40)]), 500)
     assert figure(two_donors, "accuracy")[["low", "high"]].to_list() == [0.0, 1.0]
     assert figure(many, "accuracy")["low"] == figure(many, "accuracy")["high"] == 0.5
-    assert classification_figures(predictions(truth, said, ["a"] * 20 + ["b"] * 20), 500).equals(two_donors)
+    assert classification_figures(predictions(truth, predicted, ["a"] * 20 + ["b"] * 20), 500).equals(two_donors)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from(TISSUES)] * 2, st.sampled_from("abcde")), min_size=1, max_size=40))
 def test_recalls_weighted_by_their_slides_are_the_accuracy_and_the_confusions_diagonal(rows) -> None:
-    truth, said, donors = (list(column) for column in zip(*rows, strict=True))
-    table = predictions(truth, said, donors)
+    truth, predicted, donors = (list(column) for column in zip(*rows, strict=True))
+    table = predictions(truth, predicted, donors)
     figures = classification_figures(table, bootstraps=20)
     recalls = figures[(figures["metric"] == "recall") & (figures["n"] > 0)]
     accuracy = (recalls["value"] * recalls["n"]).sum() / recalls["n"].sum()
@@ -203,14 +201,14 @@ def test_experiments_stand_side_by_side_epoch_by_epoch(comparison: pd.DataFrame)
 
 
 def test_the_best_saved_epoch_on_validation_is_chosen(comparison: pd.DataFrame) -> None:
-    judged = comparison.assign(validation_accuracy=[0.7, 0.9, 0.8], validation_loss=[1.0, 0.5, 0.6])
-    choice = choose(judged)
+    epochs = comparison.assign(validation_accuracy=[0.7, 0.9, 0.8], validation_loss=[1.0, 0.5, 0.6])
+    choice = choose(epochs)
     assert (choice.experiment, choice.epoch) == ("two", 2)
     assert "0.800" in choice.why
-    assert choose(judged, "one").experiment == "one"
-    tied = judged.assign(validation_accuracy=0.8, validation_loss=[0.4, 0.1, 0.6])
+    assert choose(epochs, "one").experiment == "one"
+    tied = epochs.assign(validation_accuracy=0.8, validation_loss=[0.4, 0.1, 0.6])
     assert choose(tied).experiment == "one"
-    unjudged = choose(judged.assign(validation_accuracy=np.nan))
-    assert (unjudged.experiment, unjudged.epoch) == ("one", 1) and "unjudged" in unjudged.why
+    choice_of_last = choose(epochs.assign(validation_accuracy=np.nan))
+    assert (choice_of_last.experiment, choice_of_last.epoch) == ("one", 1) and "unjudged" in choice_of_last.why
     with pytest.raises(LearningError, match="three"):
-        choose(judged, "three")
+        choose(epochs, "three")

@@ -23,8 +23,8 @@ def alike(experiments: dict[str, ExperimentSettings], *but: str) -> list[Experim
 
 
 def test_the_posts_four_architectures_are_trained_alike(experiments) -> None:
-    found = {experiment.backbone for experiment in alike(experiments, "backbone")}
-    assert found == {"efficientnet_b0", "resnet50", "densenet121", "convnext_tiny"}
+    backbones = {experiment.backbone for experiment in alike(experiments, "backbone")}
+    assert backbones == {"efficientnet_b0", "resnet50", "densenet121", "convnext_tiny"}
 
 
 def test_learning_rates_lie_on_both_sides_of_the_posts_and_one_changes(experiments) -> None:

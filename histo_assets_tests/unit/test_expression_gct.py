@@ -207,9 +207,9 @@ def test_a_truncated_gzip_is_named_by_the_last_whole_line_and_its_gene(tmp_path)
     whole_lines = zlib.decompressobj(31).decompress(packed[: len(packed) // 2]).count(b"\n")
     with pytest.raises(ExpressionError, match=r"x\.gct\.gz is cut off, its gzip stream has no end, after") as caught:
         values(path)
-    found = re.search(r"after line (\d+), gene G(\d+) N; fetch the file again", str(caught.value))
-    assert found is not None
-    line, gene = found.groups()
+    match = re.search(r"after line (\d+), gene G(\d+) N; fetch the file again", str(caught.value))
+    assert match is not None
+    line, gene = match.groups()
     assert whole_lines / 2 < int(line) <= whole_lines
     assert int(gene) == int(line) - 4
 

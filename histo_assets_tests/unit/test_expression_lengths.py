@@ -63,8 +63,8 @@ def test_only_ratios_of_lengths_matter(tmp_path_factory, scale):
     frame = pd.DataFrame(COUNTS, columns=["s1", "s2", "s3"])
     frame.insert(0, "gene_id", GENES)
     frame.to_csv(folder / "counts.csv", index=False)
-    given_lengths = [1000 * scale, 500 * scale, 2500 * scale]
-    matrix = read(str(folder / "counts.csv"), table(folder, GENES, given_lengths)).adata.X
+    lengths = [1000 * scale, 500 * scale, 2500 * scale]
+    matrix = read(str(folder / "counts.csv"), table(folder, GENES, lengths)).adata.X
     assert np.allclose(matrix, tpm([1000, 500, 2500]), rtol=1e-5)
 
 
@@ -91,11 +91,11 @@ def test_a_single_gene_without_a_length_counts_as_not_expressed(tmp_path):
     genes = [f"ENSG{i:011d}" for i in range(200)]
     frame = pd.DataFrame({"gene_id": genes, "s1": range(1, 201), "s2": 7})
     frame.to_csv(tmp_path / "counts.csv", index=False)
-    found = read(str(tmp_path / "counts.csv"), table(tmp_path, genes[:199], [1000] * 199))
-    assert "1 genes have no length and count as not expressed, such as ENSG00000000199" in found.notes
-    assert found.genes["max"].iloc[199] == 0
+    report = read(str(tmp_path / "counts.csv"), table(tmp_path, genes[:199], [1000] * 199))
+    assert "1 genes have no length and count as not expressed, such as ENSG00000000199" in report.notes
+    assert report.genes["max"].iloc[199] == 0
     total = sum(range(1, 200))
-    assert found.adata.X[0] == pytest.approx(np.log2(1 + 1e6 * np.arange(1, 200) / total), rel=1e-6)
+    assert report.adata.X[0] == pytest.approx(np.log2(1 + 1e6 * np.arange(1, 200) / total), rel=1e-6)
 
 
 GTF = """#!genome-build GRCh38

@@ -129,13 +129,13 @@ def test_genes_are_named_by_symbols_or_by_ids_and_never_by_both(tmp_path):
 def test_what_each_name_rule_would_keep_is_told_for_the_filters_samples_and_for_all(tmp_path):
     values = [[100, 1, 1], [100, 1, 1], [100, 1, 1], [100, 1, 1], [1, 1, 100]]
     path = table(tmp_path, values, ["A", "B.1", "C", "C", "late"])
-    told = read(path, samples=["s0", "s1", "s2"], fit=["s0", "s1"], chosen=GeneFilterSettings()).alternatives
+    alternatives = read(path, samples=["s0", "s1", "s2"], fit=["s0", "s1"], chosen=GeneFilterSettings()).alternatives
     rules = ["drop_dotted_and_repeated", "keep_first", "drop_dotted", "all"]
-    assert told["names"].tolist() == rules * 2
-    assert told["samples"].tolist() == ["of the filter"] * 4 + ["all that are read"] * 4
-    assert told["n_samples"].tolist() == [2] * 4 + [3] * 4
-    assert told["genes"].tolist() == [1, 2, 3, 4, 2, 3, 4, 5]
-    for rule, genes in zip(rules, told["genes"], strict=False):
+    assert alternatives["names"].tolist() == rules * 2
+    assert alternatives["samples"].tolist() == ["of the filter"] * 4 + ["all that are read"] * 4
+    assert alternatives["n_samples"].tolist() == [2] * 4 + [3] * 4
+    assert alternatives["genes"].tolist() == [1, 2, 3, 4, 2, 3, 4, 5]
+    for rule, genes in zip(rules, alternatives["genes"], strict=False):
         assert read(path, fit=["s0", "s1"], chosen=GeneFilterSettings(names=rule)).adata.n_vars == genes
     assert len(read(path, chosen=GeneFilterSettings()).alternatives) == 4
 

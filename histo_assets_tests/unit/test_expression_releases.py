@@ -37,8 +37,8 @@ def packed(version_26: int = 5, samples: list[str] = SAMPLES) -> bytes:
     return gzip.compress(("\n".join([*head, *rows]) + "\n").encode(), mtime=0)
 
 
-def settings(**given: object) -> ExpressionSettings:
-    return ExpressionSettings.model_validate({"filter": ALL, **given})
+def settings(**values: object) -> ExpressionSettings:
+    return ExpressionSettings.model_validate({"filter": ALL, **values})
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_a_study_need_only_name_the_release() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("values", "words"),
     [
         ({"release": "gtex_v9"}, "gtex_v8"),
         ({"release": "gtex_v8", "units": "counts"}, "gtex_v8 is in TPM; drop `units`"),
@@ -62,18 +62,18 @@ def test_a_study_need_only_name_the_release() -> None:
         ({}, "file"),
     ],
 )
-def test_a_release_that_cannot_be_is_refused_with_the_study(given: dict[str, str], words: str) -> None:
+def test_a_release_that_cannot_be_is_refused_with_the_study(values: dict[str, str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        settings(**given)
+        settings(**values)
 
 
 def test_a_release_is_fetched_once_to_where_the_file_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "gtex" / V8.tpm.name
     with serving({f"/mirror/{V8.tpm.path}": packed()}, lambda request: request.serve(at_most=60)) as server:
         monkeypatch.setenv("HISTO_GTEX_URL", f"{server.address}/mirror")
-        told: list[str] = []
-        first = read_expression(str(path), settings(release="gtex_v8"), SAMPLES, None, progress=told.append)
-        assert "MB fetched" in told[0] and V8.tpm.name in told[0]
+        lines: list[str] = []
+        first = read_expression(str(path), settings(release="gtex_v8"), SAMPLES, None, progress=lines.append)
+        assert "MB fetched" in lines[0] and V8.tpm.name in lines[0]
         asked = len(server.asked)
         assert asked == 2, "the connection broke once, and the rest was asked for"
         again = read_expression(str(path), settings(release="gtex_v8"), SAMPLES, None)
@@ -184,7 +184,7 @@ def test_other_file_systems_serve_as_well() -> None:
 
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/x.gct.gz", packed())
-    found = read_expression("memory://bucket/x.gct.gz", settings(file="x"), None, None)
-    assert found.samples == SAMPLES
+    report = read_expression("memory://bucket/x.gct.gz", settings(file="x"), None, None)
+    assert report.samples == SAMPLES
     with pytest.raises(ExpressionError, match=r"memory://bucket/nowhere\.gct does not exist"):
         read_expression("memory://bucket/nowhere.gct", settings(file="x"), None, None)

@@ -76,9 +76,9 @@ def test_a_file_that_breaks_off_leaves_the_old_matrix_and_nothing_else(tmp_path:
 
 
 def test_how_far_it_is_is_told(gct: str) -> None:
-    told: list[str] = []
-    read_expression(gct, SETTINGS, None, None, progress=told.append)
-    assert told[-1] == "800 genes read"
+    lines: list[str] = []
+    read_expression(gct, SETTINGS, None, None, progress=lines.append)
+    assert lines[-1] == "800 genes read"
 
 
 def test_values_set_aside_on_disk_and_in_memory_come_back_alike(tmp_path: Path) -> None:

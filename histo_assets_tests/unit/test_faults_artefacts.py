@@ -52,16 +52,16 @@ def test_an_equal_study_differs_in_nothing(ours: Path, reference: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "data_version", "found"),
+    ("content", "data_version", "line"),
     [
         (b"other", "one", "slide_pairs: value.json differs"),
         (b"same", "two", "slide_pairs has another data version"),
     ],
 )
-def test_other_content_is_found(ours: Path, reference: Path, content: bytes, data_version: str, found: str) -> None:
+def test_other_content_is_found(ours: Path, reference: Path, content: bytes, data_version: str, line: str) -> None:
     put(reference, "slide_pairs", b"same")
     put(ours, "slide_pairs", content, data_version=data_version)
-    assert differences(ours, reference) == [found]
+    assert differences(ours, reference) == [line]
 
 
 def test_seconds_are_no_result_but_what_stands_beside_them_is(ours: Path, reference: Path, tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_every_tensor_of_the_lite_packages_is_taken(name: str, tensors: int) -> 
     network = build_network(name, 1000)
     own = network.model.state_dict()
     assert len(packaged) == len(own) == tensors
-    learnt = [(key, value) for key, value in own.items() if not key.endswith("num_batches_tracked")]
-    given = [value for key, value in packaged.items() if not key.endswith("num_batches_tracked")]
-    for (key, value), taken in list(zip(learnt, given, strict=True))[:-2]:
+    own_tensors = [(key, value) for key, value in own.items() if not key.endswith("num_batches_tracked")]
+    packaged_tensors = [value for key, value in packaged.items() if not key.endswith("num_batches_tracked")]
+    for (key, value), taken in list(zip(own_tensors, packaged_tensors, strict=True))[:-2]:
         assert torch.equal(value, taken), key
 
 

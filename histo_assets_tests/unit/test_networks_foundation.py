@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from histo_assets.core.embedding.inference import embed_tiles
+from histo_assets.core.embedding.tile_embeddings import embed_tiles
 from histo_assets.core.networks import registry
 from histo_assets.core.networks.backbones import build_network
 from histo_assets.core.networks.errors import LearningError
@@ -218,12 +218,12 @@ def test_a_licence_that_was_not_accepted_and_a_hub_out_of_reach_are_two_sentence
 
 def test_a_commercial_study_refuses_weights_whose_licence_forbids_it() -> None:
     for name, backbone in BACKBONES.items():
-        given = {"frozen": {"backbone": name}, "commercial": True}
+        settings = {"frozen": {"backbone": name}, "commercial": True}
         if backbone.commercial:
-            assert LearningSettings.model_validate(given).frozen is not None
+            assert LearningSettings.model_validate(settings).frozen is not None
         else:
             with pytest.raises(ValidationError, match=f"'{name}' is under .* and the study is `commercial`"):
-                LearningSettings.model_validate(given)
+                LearningSettings.model_validate(settings)
 
 
 def test_a_frozen_study_trains_nothing_and_sees_tiles_at_the_models_size() -> None:

@@ -11,9 +11,9 @@ import pytest
 from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import CrossValidation, cross_validate
 from histo_assets.core.prediction.methods import compare_predictions, recoverable_genes
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 SETTINGS = PredictionSettings(bootstraps=60, permutations=40, clusters=8)
@@ -255,8 +255,8 @@ def test_the_regressor_of_the_cross_validation_predicted_the_locked_rows(locked)
     cohort, cv = locked
     rows = np.flatnonzero(cohort.folds < 0)
     onehot = pd.get_dummies(pd.Series(cohort.tissues[rows])).astype(float).reindex(columns=cv.model.tissues)
-    said = cv.model.predict(cohort.X[rows], onehot, cohort.covariates.iloc[rows])
-    assert np.allclose(said, cv.predictions[rows], atol=1e-4)
+    predicted = cv.model.predict(cohort.X[rows], onehot, cohort.covariates.iloc[rows])
+    assert np.allclose(predicted, cv.predictions[rows], atol=1e-4)
 
 
 @pytest.mark.parametrize(

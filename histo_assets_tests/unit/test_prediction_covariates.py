@@ -9,7 +9,6 @@ import pytest
 from histo_assets.core.prediction.adjustment import TrainingRows
 from histo_assets.core.prediction.covariates import (
     MISSING,
-    CovariateCode,
     PredictionError,
     fit_code,
     usable_covariates,
@@ -65,11 +64,6 @@ def test_a_column_that_is_not_there_is_named():
     code = fit_code(pd.DataFrame({"sex": ["m", "f"] * 6}), np.array(DONORS))
     with pytest.raises(PredictionError, match="'sex' is not a column"):
         code.design(pd.DataFrame({"gender": ["m"]}), 1)
-
-
-def test_a_coding_survives_json():
-    code = fit_code(pd.DataFrame({"sex": ["m", "f"] * 6, "rin": np.linspace(5, 9, 12)}), np.array(DONORS))
-    assert CovariateCode.from_plain(code.plain()) == code
 
 
 def test_tissue_and_covariate_effects_are_taken_off_exactly():

@@ -25,9 +25,9 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.lightgbm import BoostingSettings, gene_booster
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings, gcv_choices, ridge_coefficients
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.scoring import permutation_null
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.prediction.spectrum import spectrum
@@ -65,10 +65,10 @@ def test_penalties_and_coefficients_are_those_of_scikit_learn():
     Y = X @ rng.normal(size=(20, 200)) * rng.uniform(0, 1, 200) + rng.normal(size=(200, 200)) * 4
     reference = RidgeCV(alphas=PENALTIES, fit_intercept=False, alpha_per_target=True).fit(X, Y)
     basis = spectrum(X)
-    found, penalties = ridge_coefficients(basis, Y, PENALTIES)
+    coefficients, penalties = ridge_coefficients(basis, Y, PENALTIES)
     same = penalties == reference.alpha_
     assert same.mean() > 0.95
-    assert np.allclose((basis.right @ found)[:, same], reference.coef_.T[:, same], atol=1e-8)
+    assert np.allclose((basis.right @ coefficients)[:, same], reference.coef_.T[:, same], atol=1e-8)
 
 
 def test_with_more_features_than_rows_new_rows_are_predicted_as_well_as_by_scikit_learn():
@@ -79,8 +79,8 @@ def test_with_more_features_than_rows_new_rows_are_predicted_as_well_as_by_sciki
     Y = X @ slopes + rng.normal(size=(500, 120)) * 4
     reference = RidgeCV(alphas=PENALTIES, fit_intercept=False, alpha_per_target=True).fit(X[:60], Y[:60])
     basis = spectrum(X[:60])
-    found, _ = ridge_coefficients(basis, Y[:60], PENALTIES)
-    ours = ((Y[60:] - X[60:] @ basis.right @ found) ** 2).mean()
+    coefficients, _ = ridge_coefficients(basis, Y[:60], PENALTIES)
+    ours = ((Y[60:] - X[60:] @ basis.right @ coefficients) ** 2).mean()
     theirs = ((Y[60:] - reference.predict(X[60:])) ** 2).mean()
     assert ours < theirs * 1.03
 
@@ -104,6 +104,7 @@ def test_a_regressor_predicts_the_same_bits_after_its_files(tmp_path, validated)
     probabilities = np.random.default_rng(2).dirichlet(np.ones(3), size=90)
     model.write(tmp_path)
     read = GeneRegressor.read(tmp_path)
+    assert read.adjustment.code == model.adjustment.code
     for covariates in (None, rows.covariates):
         before = model.predict(rows.X, probabilities, covariates)
         assert np.array_equal(read.predict(rows.X, probabilities, covariates), before)
@@ -172,10 +173,10 @@ def test_clusters_are_found_on_training_rows_and_new_rows_join_the_nearest():
     labels = np.repeat(np.arange(3), [30, 20, 10])
     pcs = np.eye(3)[labels] * 10 + rng.normal(size=(60, 3))
     fit = np.arange(60) % 4 != 0
-    found = find_clusters(pcs, 3, 0, fit)
-    assert np.array_equal(found.labels, labels)
-    assert np.array_equal(nearest_cluster(found.centres, pcs[~fit]), labels[~fit])
-    means = mean_by_cluster(np.column_stack([labels, labels**2]).astype(float), found.labels, 4)
+    clusters = find_clusters(pcs, 3, 0, fit)
+    assert np.array_equal(clusters.labels, labels)
+    assert np.array_equal(nearest_cluster(clusters.centres, pcs[~fit]), labels[~fit])
+    means = mean_by_cluster(np.column_stack([labels, labels**2]).astype(float), clusters.labels, 4)
     assert np.allclose(means[:3], [[0, 0], [1, 1], [2, 4]]) and np.allclose(means[3], [40 / 60, 1])
 
 

@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 from histo_assets.core.prediction.covariates import PredictionError
-from histo_assets.core.prediction.samples import pooled_samples, with_expression
+from histo_assets.core.prediction.paired_samples import pooled_samples, with_expression
 
 
 @pytest.fixture

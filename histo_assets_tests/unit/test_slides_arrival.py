@@ -19,7 +19,7 @@ from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet
+from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets_tests.unit.generated_slides import write_dicom
 from histo_assets_tests.unit.lying_server import Request, Server, refusing, serving

@@ -164,11 +164,11 @@ def test_a_file_that_kills_the_child_costs_itself_alone(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
-    assert opening.asked(sound)["width"] == 256
+    assert opening.asked(sound).width == 256
     os.kill(children[0].pid, signal.SIGFPE)
     with pytest.raises(SlideError, match=r"a.svs .*(signal 8|had ended)"):
         opening.asked(sound)
-    assert opening.asked(sound)["width"] == 256
+    assert opening.asked(sound).width == 256
     assert len(children) == 2
 
 
@@ -176,13 +176,13 @@ def test_a_file_that_takes_too_long_is_given_up(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
-    assert opening.asked(sound)["width"] == 256
+    assert opening.asked(sound).width == 256
     os.kill(children[0].pid, signal.SIGSTOP)
     monkeypatch.setattr(opening, "SECONDS", 0.3)
     with pytest.raises(SlideError, match=r"a.svs did not open within 0.3 s"):
         opening.asked(sound)
     monkeypatch.setattr(opening, "SECONDS", 120)
-    assert opening.asked(sound)["width"] == 256
+    assert opening.asked(sound).width == 256
 
 
 def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:

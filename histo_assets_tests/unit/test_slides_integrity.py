@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import shutil
@@ -17,8 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from histo_assets.core.slides.directory import read_directory
-from histo_assets.core.slides.inspection import incoming_record, inspect_slides, thumbnails, thumbnails_of
-from histo_assets.core.slides.integrity import inspect_slide, slide_digest
+from histo_assets.core.slides.inspection import (
+    IncomingSlide,
+    inspect_incoming,
+    inspect_slides,
+    thumbnail_of,
+    thumbnails,
+)
+from histo_assets.core.slides.integrity import SlideRecord, inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.demo.svs import Encoding, Scan, write_svs
 from histo_assets.storage.digests import content_digest
@@ -230,11 +237,20 @@ def test_two_files_for_one_slide_quarantine_that_slide_alone(tmp_path: Path, sou
 
 def test_an_incoming_slide_s_record_holds_json_values_only(tmp_path: Path, sound: Path) -> None:
     write_svs(tmp_path / "new.svs", stroma(256, 256), Scan(mpp=None), associated=False)
-    record = incoming_record(str(tmp_path), "new", SlideSettings())
-    assert record["mpp"] is None
-    assert record["tissue"] == "incoming"
-    assert {type(value) for value in record.values()} <= {str, int, float, type(None)}
-    assert thumbnails_of(record, str(tmp_path), SlideSettings(), 100) == []
+    incoming = inspect_incoming(str(tmp_path), "new", SlideSettings())
+    stored = incoming.as_json()
+    assert stored["mpp"] is None
+    assert stored["tissue"] == "incoming"
+    assert {type(value) for value in stored.values()} <= {str, int, float, type(None)}
+    assert IncomingSlide.from_json(json.loads(json.dumps(stored))).as_json() == stored
+    assert thumbnail_of(incoming, str(tmp_path), SlideSettings(), 100) is None
+
+
+def test_an_incoming_slide_that_was_stored_before_slides_could_be_missing_is_read() -> None:
+    stored = {"slide": "new", "donor": "new", "tissue": "incoming", "sample": "new", "path": "new.svs", "mpp": 0.5}
+    incoming = IncomingSlide.from_json(stored)
+    assert (incoming.slide, incoming.record) == ("new", SlideRecord("new.svs", mpp=0.5))
+    assert incoming.table()["missing"].isna().all()
 
 
 def test_importing_the_room_loads_neither_slideio_nor_torch() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
-from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
+from histo_assets.demo.damage import empty_storage_tiles, overwrite_storage_tiles
 from histo_assets.demo.svs import Compression, Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import stroma, tissue_picture
 
@@ -71,9 +71,9 @@ def test_every_storage_tile_is_decoded_once(rgb: Path, monkeypatch: pytest.Monke
     decoded = []
     decode = simplejpeg.decode_jpeg
 
-    def noted(*given: Any, **options: Any) -> Any:
+    def noted(*arguments: Any, **options: Any) -> Any:
         decoded.append(1)
-        return decode(*given, **options)
+        return decode(*arguments, **options)
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     with open_slide(rgb) as slide:

@@ -58,7 +58,7 @@ def sections() -> pd.DataFrame:
 FAULTS = {
     "there is no column `stain`": sections().drop(columns="stain"),
     "column `slide` holds a more than once, first in row 1": sections().assign(slide=["a", "b", "a"]),
-    "column `slide` has no value in row 2": sections().assign(slide=["a", None, "c"]),
+    "column `slide` has no value in row 2": sections().assign(slide=pd.Series(["a", None, "c"])),
     "column `stain` is Azan in row 3 (slide c), and must be one of HE, PAS": sections().assign(
         stain=["HE", "PAS", "Azan"]
     ),
@@ -96,7 +96,7 @@ def test_several_faults_are_one_sentence() -> None:
     [
         sections(),
         sections().assign(age=[40, 50, 60], reader_1=[1, 2, 3]),
-        sections().assign(age=["40-49", None, ""], own_column=[b"x", b"y", b"z"]),
+        sections().assign(age=pd.Series(["40-49", None, ""]), own_column=[b"x", b"y", b"z"]),
         sections().assign(pieces=[1.0, 2.0, 3.0], thickness=[1, 2, 3]),  # as pandas holds them, and whole measurements
         sections().assign(stain=pd.Categorical(["HE", "PAS", "HE"]), thickness=None),
         sections().head(0).astype({"frozen": bool}),

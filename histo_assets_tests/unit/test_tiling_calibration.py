@@ -26,41 +26,41 @@ def sizes(tissue: str, median: float, spread: float, count: int = 400, empty: in
 @given(median=st.floats(0.08, 0.6), spread=st.floats(0.02, 0.3), empty=st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
 def test_empty_tiles_fall_below_the_threshold_and_tissue_stays(median: float, spread: float, empty: int) -> None:
-    looked = sizes("liver", median, spread, empty=empty)
-    (found,) = proposed_thresholds(looked)
-    assert found.threshold is not None
-    tissue = looked["jpeg_bytes"].to_numpy()[:400]
-    assert (tissue >= found.threshold).mean() > 0.98
-    if found.threshold > 0.02:
-        assert (looked["jpeg_bytes"].to_numpy()[400:] < found.threshold).all()
+    decisions = sizes("liver", median, spread, empty=empty)
+    (threshold,) = proposed_thresholds(decisions)
+    assert threshold.threshold is not None
+    tissue = decisions["jpeg_bytes"].to_numpy()[:400]
+    assert (tissue >= threshold.threshold).mean() > 0.98
+    if threshold.threshold > 0.02:
+        assert (decisions["jpeg_bytes"].to_numpy()[400:] < threshold.threshold).all()
 
 
 def test_every_tissue_gets_its_own_threshold_whatever_the_order() -> None:
-    looked = pd.concat([sizes("adipose", 0.1, 0.2), sizes("liver", 0.4, 0.1)])
-    adipose, liver = proposed_thresholds(looked)
+    decisions = pd.concat([sizes("adipose", 0.1, 0.2), sizes("liver", 0.4, 0.1)])
+    adipose, liver = proposed_thresholds(decisions)
     assert (adipose.tissue, liver.tissue) == ("adipose", "liver")
     assert adipose.threshold is not None
     assert liver.threshold is not None
     assert adipose.threshold < liver.threshold / 2
     assert adipose.slides == 7
-    assert proposed_thresholds(looked.sample(frac=1, random_state=0)) == [adipose, liver]
+    assert proposed_thresholds(decisions.sample(frac=1, random_state=0)) == [adipose, liver]
 
 
 def test_a_tissue_of_few_tiles_gets_none_and_the_reason() -> None:
-    (found,) = proposed_thresholds(sizes("liver", 0.3, 0.1, count=20))
-    assert found.threshold is None
-    assert found.reason == "20 tiles, at least 60 are needed"
+    (threshold,) = proposed_thresholds(sizes("liver", 0.3, 0.1, count=20))
+    assert threshold.threshold is None
+    assert threshold.reason == "20 tiles, at least 60 are needed"
 
 
 def test_what_is_written_is_a_study_that_keeps_other_thresholds(tmp_path: Path) -> None:
-    found = proposed_thresholds(pd.concat([sizes("liver", 0.4, 0.1), sizes("brain_cortex", 0.2, 0.1, count=5)]))
+    thresholds = proposed_thresholds(pd.concat([sizes("liver", 0.4, 0.1), sizes("brain_cortex", 0.2, 0.1, count=5)]))
     (tmp_path / "mine.yaml").write_text(
         "extends: tiny\nname: mine\ntiling: {quality: {per_tissue: "
         "{liver: {min_sharpness: 7.0, min_jpeg_bytes_per_pixel: 0.01}, esophagus_muscularis: {min_piece_sd: 1.0}}}}\n"
     )
-    write_thresholds(tmp_path / "calibrated.yaml", "mine.yaml", "calibrated", found)
+    write_thresholds(tmp_path / "calibrated.yaml", "mine.yaml", "calibrated", thresholds)
     quality = load_study(tmp_path / "calibrated.yaml").tiling.quality
-    assert quality.for_tissue("liver").min_jpeg_bytes_per_pixel == found[1].threshold
+    assert quality.for_tissue("liver").min_jpeg_bytes_per_pixel == thresholds[1].threshold
     assert quality.for_tissue("liver").min_sharpness == 7.0
     assert quality.for_tissue("esophagus_muscularis").min_piece_sd == 1.0
     assert "brain_cortex" not in quality.per_tissue

@@ -138,7 +138,7 @@ def test_workers_end_with_the_run_that_started_them(stored: Path, tmp_path: Path
 
 def members(group: int) -> list[int]:
     """Return the live processes of a group, the resource tracker's and zombies left out."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -147,8 +147,8 @@ def members(group: int) -> list[int]:
         except (OSError, IndexError):
             continue
         if int(status[2]) == group and status[0] != "Z":
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def test_a_slide_replaced_by_another_file_is_cut_anew(tmp_path: Path) -> None:

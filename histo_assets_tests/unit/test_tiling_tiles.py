@@ -30,16 +30,16 @@ from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
-from histo_assets.core.tiling.shards import (
+from histo_assets.core.tiling.store import ShardStore
+from histo_assets.core.tiling.tile_set import (
     TileReader,
     TileSet,
     TilingError,
     left_out_slides,
     one_parameter_set,
 )
-from histo_assets.core.tiling.store import ShardStore
 from histo_assets.core.tiling.tiles import tile_tissue
-from histo_assets.demo.dirt import empty_storage_tiles, overwrite_storage_tiles
+from histo_assets.demo.damage import empty_storage_tiles, overwrite_storage_tiles
 from histo_assets.demo.svs import Encoding, Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import glass, slide_table, stroma, tissue_picture, write_slides
 
@@ -133,46 +133,46 @@ def test_a_changed_threshold_gives_new_shards_and_keeps_the_old(slides: pd.DataF
 
 
 @pytest.fixture
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Return the candidates that are decoded from now on."""
-    seen: list[tuple[int, int]] = []
-    look = cut_module._look
+    candidates: list[tuple[int, int]] = []
+    decisions = cut_module._decisions
 
     def noted(job: Any, slide: Any, batch: Any, examples: Any) -> Any:
-        seen.extend((x, y) for x, y, _ in batch)
-        return look(job, slide, batch, examples)
+        candidates.extend((x, y) for x, y, _ in batch)
+        return decisions(job, slide, batch, examples)
 
-    monkeypatch.setattr(cut_module, "_look", noted)
-    return seen
+    monkeypatch.setattr(cut_module, "_decisions", noted)
+    return candidates
 
 
 @given(sharpness=st.floats(0, 4000), piece=st.floats(0, 40))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_threshold_judges_again_and_reads_only_what_it_lacks(
-    slides: pd.DataFrame, tmp_path: Path, looked_at: list[Any], sharpness: float, piece: float
+    slides: pd.DataFrame, tmp_path: Path, decoded: list[Any], sharpness: float, piece: float
 ) -> None:
     changed = TILING.model_copy(update={"quality": QualitySettings(min_sharpness=sharpness, min_piece_sd=piece)})
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         cut(slides, Path(folder) / "one")
-        looked_at.clear()
+        decoded.clear()
         afresh = cut(slides, Path(folder) / "other", changed)
-        decoded_afresh = len(looked_at)
-        looked_at.clear()
+        decoded_afresh = len(decoded)
+        decoded.clear()
         again = cut(slides, Path(folder) / "one", changed)
     assert again.content_digest() == afresh.content_digest()
-    assert len(looked_at) <= decoded_afresh
+    assert len(decoded) <= decoded_afresh
 
 
-def test_a_stricter_threshold_that_enough_tiles_pass_opens_no_slide(tmp_path: Path, looked_at: list[Any]) -> None:
+def test_a_stricter_threshold_that_enough_tiles_pass_opens_no_slide(tmp_path: Path, decoded: list[Any]) -> None:
     table = write_slides(tmp_path / "slides", SLIDES)
     many = cut(table, tmp_path / "shards", TILING.model_copy(update={"tiles_per_slide": 20}))
-    looked_at.clear()
+    decoded.clear()
     (tmp_path / "slides").rename(tmp_path / "elsewhere")
     stricter = QualitySettings(min_sharpness=float(many.index["sharpness"].quantile(0.5, "midpoint") or 0))
     few = cut(table, tmp_path / "shards", TILING.model_copy(update={"quality": stricter}))
     assert few.complete
     assert not few.quarantined
-    assert not looked_at
+    assert not decoded
     assert (few.index["sharpness"] >= stricter.min_sharpness).all()
 
 
@@ -328,8 +328,8 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     table = slide_table(folder, names)
     (folder / "gone.svs").unlink()
     os.utime(folder / "changed.svs", ns=(1, 1))
-    told: list[str] = []
-    tile_set = cut(table, tmp_path / "shards", progress=told.append)
+    lines: list[str] = []
+    tile_set = cut(table, tmp_path / "shards", progress=lines.append)
     reasons = tile_set.quarantined
     assert set(reasons) == {"lost", "changed", "blank", "coarse", "small"}
     assert set(tile_set.missing) == {"gone"}
@@ -343,7 +343,7 @@ def test_bad_slides_are_quarantined_and_the_rest_go_on(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in reason for reason in tile_set.left_out.values())
     assert set(tile_set.index["slide"]) == {"good", "zero"}
     assert not tile_set.complete
-    assert any("storage tiles of length zero" in sentence for sentence in told)
+    assert any("storage tiles of length zero" in sentence for sentence in lines)
     again = cut(table, tmp_path / "shards")
     assert again.content_digest() == tile_set.content_digest()
 

@@ -46,18 +46,20 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def trained(folder: Path, chosen: ExperimentSettings, resume: Path | None = None, told=lambda line: None, **changes):
-    return loop.train("lite", training_tiles(chosen), learning(chosen, **changes), folder, told, resume)
+def trained(
+    folder: Path, chosen: ExperimentSettings, resume: Path | None = None, progress=lambda line: None, **changes
+):
+    return loop.train("lite", training_tiles(chosen), learning(chosen, **changes), folder, progress, resume)
 
 
 @pytest.fixture
 def killed(monkeypatch):
-    """Return a function that trains with a state after every batch and dies as it tells its nth line."""
+    """Return a function that trains with a state after every batch and dies as it reports its nth line."""
 
     def run(folder: Path, chosen: ExperimentSettings, resume: Path, at_line: int) -> list[str]:
         lines: list[str] = []
 
-        def told(line: str) -> None:
+        def report(line: str) -> None:
             lines.append(line)
             if len(lines) == at_line:
                 raise Killed
@@ -65,7 +67,7 @@ def killed(monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(loop, "SAVE_SECONDS", 0.0)
             patch.setattr(progress, "SECONDS", 0.0)
-            trained(folder, chosen, resume, told)
+            trained(folder, chosen, resume, report)
         assert not (folder / "checkpoint.json").exists()
         return lines
 
@@ -171,9 +173,9 @@ def test_training_leaves_the_random_state_and_threads_of_torch_alone(tmp_path: P
 
 
 def test_an_unfinished_state_that_does_not_fit_is_left_or_used_and_said(tmp_path: Path, killed) -> None:
-    told = killed(tmp_path / "a", experiment(epochs=1), tmp_path / "state", 2)
+    first = killed(tmp_path / "a", experiment(epochs=1), tmp_path / "state", 2)
     for part in ("lite: epoch 1/1, batch 1/4, ", " tiles/s, loss ", " left"):
-        assert part in told[0]
+        assert part in first[0]
     state = tmp_path / "state" / STATE_FILE
     whole = state.read_bytes()
 
@@ -260,10 +262,10 @@ def test_a_run_stops_when_validation_gets_no_better_and_keeps_its_best_epoch(tmp
     accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.9, 0.9])
     judge = Monitor.loss_and_accuracy
 
-    def judged(self, said):
-        return (1.0, next(accuracies)) if len(self.rows) == 24 else judge(self, said)
+    def scripted(self, log_probabilities):
+        return (1.0, next(accuracies)) if len(self.rows) == 24 else judge(self, log_probabilities)
 
-    monkeypatch.setattr(Monitor, "loss_and_accuracy", judged)
+    monkeypatch.setattr(Monitor, "loss_and_accuracy", scripted)
     lines: list[str] = []
     chosen, studied = experiment(epochs=6, checkpoints=(1,), patience=2), experiment(epochs=6)
     settings = learning(studied, experiments={"lite": chosen, "studied": studied}, studied="studied")
@@ -292,13 +294,13 @@ def test_a_checkpoint_holds_what_its_networks_say_of_every_validation_tile(check
     tiles, reader = training_set(experiment(epochs=4))
     validation = tiles.filter(pl.col("side") == "validation")
     for epoch in checkpoint.epochs:
-        said = checkpoint.validation(epoch)
-        assert said["tile"].to_list() == validation["tile"].to_list()
+        predictions = checkpoint.validation(epoch)
+        assert predictions["tile"].to_list() == validation["tile"].to_list()
         again = predicted_tiles(checkpoint.network(epoch), validation, reader)
         is_rounded = fast_precision(torch.device("cpu")) is torch.bfloat16  # the frozen stages, where it is native
-        assert np.allclose(said["confidence"], again["confidence"], atol=0.1 if is_rounded else 1e-4)
+        assert np.allclose(predictions["confidence"], again["confidence"], atol=0.1 if is_rounded else 1e-4)
         accuracy = checkpoint.history.set_index("epoch")["validation_accuracy"][epoch]
-        assert (said["predicted"] == said["tissue"]).mean() == pytest.approx(accuracy)
+        assert (predictions["predicted"] == predictions["tissue"]).mean() == pytest.approx(accuracy)
 
 
 def test_what_was_trained_before_with_the_same_settings_and_tiles_is_not_trained_again(

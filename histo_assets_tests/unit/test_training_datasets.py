@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from histo_assets.core.cohort.settings import SplitSettings
 from histo_assets.core.networks.errors import LearningError
-from histo_assets.core.networks.forward import as_tensor, looked_up
+from histo_assets.core.networks.forward import as_tensor, lookup
 from histo_assets.core.networks.pixels import (
     TilePixels,
     augmentation,
@@ -221,9 +221,9 @@ def test_a_gpu_looks_up_the_very_numbers_that_opencv_does() -> None:
     index, reader = tile_index()
     pixels = TilePixels(index, reader, 32).read(np.arange(6))
     batch = augmented(pixels, LITE, index["tile"].to_list()[:6], seed=1, epoch=2)
-    found = looked_up(torch.from_numpy(batch.pixels), torch.from_numpy(batch.tables))
-    assert torch.equal(found, as_tensor(batch, torch.device("cpu")))
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    floats = lookup(torch.from_numpy(batch.pixels), torch.from_numpy(batch.tables))
+    assert torch.equal(floats, as_tensor(batch, torch.device("cpu")))
+    assert floats.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_scaling_puts_black_and_white_where_the_backbone_wants_them() -> None:

@@ -12,7 +12,7 @@ from histo_assets.core.files import settings_digest
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet, TilingError
+from histo_assets.core.tiling.tile_set import TileSet, TilingError
 from histo_assets.core.training.guard import refuse_unfit_tiles
 from histo_assets_tests.unit.training_cohort import TISSUES, tile_index
 
@@ -33,7 +33,7 @@ def tile_sets() -> dict[str, TileSet]:
             complete=True,
             previews={},
             rejected={},
-            looked=pl.DataFrame(),
+            decisions=pl.DataFrame(),
             lost_storage_tiles={},
         )
         for tissue in TISSUES

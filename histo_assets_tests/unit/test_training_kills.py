@@ -17,11 +17,11 @@ KILLS = 20
 
 def test_a_run_killed_at_twenty_random_batches_equals_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "histo_assets_tests.unit.killed_training", str(tmp_path), str(KILLS), "1"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    found = json.loads(said.stdout)
-    assert len(found["killed_at"]) == KILLS and len(set(found["killed_at"])) > 3, found
-    assert found["resumed"] > KILLS // 2, found
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert len(report["killed_at"]) == KILLS and len(set(report["killed_at"])) > 3, report
+    assert report["resumed"] > KILLS // 2, report
 
     broken, whole = Checkpoint.read(tmp_path / "broken"), trained(tmp_path / "whole", tmp_path / "other")
     assert broken.digests == whole.digests and broken.epochs == (2, 5)

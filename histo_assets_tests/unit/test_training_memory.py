@@ -30,7 +30,7 @@ loop.train("lite", tiles, settings, Path(sys.argv[1]) / "folder", lambda line: N
 """
 
 
-def said_under(folder: Path, batch_size: int, input_px: int, megabytes: int) -> str:
+def last_line_under(folder: Path, batch_size: int, input_px: int, megabytes: int) -> str:
     """Return the last line that a training run says which may take so much more memory than a smaller one took."""
     arguments = [str(folder), str(batch_size), str(input_px), str(megabytes)]
     run = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
@@ -39,14 +39,14 @@ def said_under(folder: Path, batch_size: int, input_px: int, megabytes: int) -> 
 
 
 def test_a_batch_that_does_not_fit_ends_with_the_size_that_does(tmp_path: Path) -> None:
-    said = said_under(tmp_path, 60, 224, 700)
-    assert "lite: batches of 60 tiles of 224 px do not fit into memory; `batch_size: " in said, said
-    size = int(said.split("`batch_size: ")[1].split("`")[0])
+    line = last_line_under(tmp_path, 60, 224, 700)
+    assert "lite: batches of 60 tiles of 224 px do not fit into memory; `batch_size: " in line, line
+    size = int(line.split("`batch_size: ")[1].split("`")[0])
     assert size in (30, 15, 7, 3)
 
 
 def test_where_nothing_fits_the_way_out_is_another(tmp_path: Path) -> None:
-    assert "nor do fewer; lower `input_px`" in said_under(tmp_path, 4, 1024, 220)
+    assert "nor do fewer; lower `input_px`" in last_line_under(tmp_path, 4, 1024, 220)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from histo_assets.core.prediction.metrics import (
     studentised,
     upper_tail,
 )
-from histo_assets.core.prediction.scoring import Judged, Null, gene_figures
+from histo_assets.core.prediction.scoring import GenePredictions, Null, gene_figures
 from histo_assets.core.prediction.settings import PredictionSettings
 from histo_assets.core.projection.joint import joint_space, matching_figures
 from histo_assets.core.projection.project import ProjectionError
@@ -190,11 +190,11 @@ def test_the_table_of_mistakes_row_by_row() -> None:
     """Two tiles of one woman's fat, one of them taken for breast; a man's fat and a breast are told."""
     table = _slides(right=2, wrong=1).assign(tile=["t1", "t2", "t3"], donor=["f", "m", "f"])
     breast = table.iloc[:1].assign(tissue="breast", predicted="breast", donor="unknown")
-    found = mistaken_figures(pd.concat([table, breast]), [("fat", "breast")], {"f": "female", "m": "male"}, 50)
+    figures = mistaken_figures(pd.concat([table, breast]), [("fat", "breast")], {"f": "female", "m": "male"}, 50)
     columns = ["level", "side", "metric", "tissue", "predicted", "sex", "value", "low", "high", "n"]
-    assert found.columns.to_list() == columns
-    assert set(map(tuple, found[["level", "side", "metric"]].to_numpy())) == {("tile", "test", "mistaken")}
-    counted = found[["tissue", "predicted", "sex", "value", "n"]].to_numpy().tolist()
+    assert figures.columns.to_list() == columns
+    assert set(map(tuple, figures[["level", "side", "metric"]].to_numpy())) == {("tile", "test", "mistaken")}
+    counted = figures[["tissue", "predicted", "sex", "value", "n"]].to_numpy().tolist()
     assert counted == [
         ["fat", "breast", "", 1 / 3, 3],
         ["fat", "breast", "female", 0.5, 2],
@@ -207,8 +207,8 @@ def test_the_table_of_mistakes_row_by_row() -> None:
 def test_each_of_three_look_alikes_is_held_against_each_other() -> None:
     table = _slides(right=1, wrong=1).assign(p_skin=-9.0)
     table = pd.concat([table, table.iloc[:1].assign(tissue="breast"), table.iloc[:1].assign(tissue="skin")])
-    found = mistaken_figures(table, [("skin", "fat", "breast")], {}, 5)
-    pairs = set(map(tuple, found[["tissue", "predicted"]].to_numpy()))
+    figures = mistaken_figures(table, [("skin", "fat", "breast")], {}, 5)
+    pairs = set(map(tuple, figures[["tissue", "predicted"]].to_numpy()))
     assert pairs == {(a, b) for a in ("skin", "fat", "breast") for b in ("skin", "fat", "breast") if a != b}
 
 
@@ -227,12 +227,12 @@ def test_too_sure_here_and_too_modest_there_do_not_cancel_out() -> None:
     assert figures[figures["metric"] == "ece"]["value"].item() == pytest.approx(0.45)
 
 
-def _judged(folds: np.ndarray, measured: np.ndarray, predicted: np.ndarray) -> Judged:
+def _predictions(folds: np.ndarray, measured: np.ndarray, predicted: np.ndarray) -> GenePredictions:
     rows = len(folds)
     donors = np.array([f"d{i}" for i in range(rows)])
     zero = np.zeros(measured.shape, dtype=np.float32)
     samples = Samples(np.zeros((rows, 1)), donors, np.full(rows, "liver"), folds, None)
-    return Judged(measured, predicted.astype(np.float32), zero, zero, np.ones(rows, dtype=bool), samples)
+    return GenePredictions(measured, predicted.astype(np.float32), zero, zero, np.ones(rows, dtype=bool), samples)
 
 
 def test_what_differs_between_folds_only_makes_no_gene_significant() -> None:
@@ -243,7 +243,7 @@ def test_what_differs_between_folds_only_makes_no_gene_significant() -> None:
     measured, predicted = (offset + rng.normal(size=(200, 150)) for _ in range(2))
     null = Null(rng.normal(size=5000), {})
     names = tuple(str(gene) for gene in range(150))
-    p = gene_figures(_judged(folds, measured, predicted), null, names, SETTINGS)["p"]
+    p = gene_figures(_predictions(folds, measured, predicted), null, names, SETTINGS)["p"]
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
 
@@ -252,8 +252,8 @@ def test_what_agrees_inside_folds_is_significant() -> None:
     folds, predicted = np.arange(200) % 4, rng.normal(size=(200, 150))
     measured = predicted + rng.normal(size=(200, 150))
     names = tuple(str(gene) for gene in range(150))
-    judged = _judged(folds, measured, predicted)
-    p = gene_figures(judged, Null(rng.normal(size=5000), {}), names, SETTINGS)["p"]
+    predictions = _predictions(folds, measured, predicted)
+    p = gene_figures(predictions, Null(rng.normal(size=5000), {}), names, SETTINGS)["p"]
     assert (p < 0.001).all()
 
 
@@ -375,10 +375,10 @@ def test_the_head_of_a_page_of_a_trained_study_names_the_accuracy_of_slides() ->
         split=pd.DataFrame({"donor": ["d"]}),
         funnel=pd.DataFrame({"kept": [3]}),
         expression=ad.AnnData(np.zeros((1, 1), dtype=np.float32)),
-        training=SimpleNamespace(headline={"slide_accuracy": 0.875}),
+        training=SimpleNamespace(headline=SimpleNamespace(slide_accuracy=0.875)),
         recoverable=pd.DataFrame({"gene": ["A"], "recoverable": [False]}),
     )
-    assert key_figures(tables)["slide_accuracy"] == 0.875
+    assert key_figures(tables).by_name()["slide_accuracy"] == 0.875
 
 
 def test_the_head_of_the_page_counts_what_the_tables_hold() -> None:
@@ -393,7 +393,7 @@ def test_the_head_of_the_page_counts_what_the_tables_hold() -> None:
         training=None,
         recoverable=genes,
     )
-    assert key_figures(tables) == {
+    assert key_figures(tables).by_name() == {
         "slides": 6,
         "quarantined": 1,
         "missing": 2,

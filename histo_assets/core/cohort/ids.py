@@ -1,12 +1,13 @@
-"""Identifiers of slides and RNA samples: what is allowed, what is made of the rest, and which file is which slide."""
+"""Identifiers of slides, donors and RNA samples: what is allowed, and what is made of the rest."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import PurePath
 
-from histo_assets.core.cohort.errors import CohortError
 from histo_assets.core.files import is_safe_id
 
 GTEX_SLIDE = re.compile(r"GTEX-[A-Z0-9]{4,5}-\d{4}")
@@ -16,8 +17,19 @@ _SIBLINGS = re.compile(r"(GTEX-[A-Z0-9]{4,5}-\d{3})[56]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+def exact_name(name: str) -> str:
+    """Return a name as names are compared: in Unicode's composed form, in which one accent is one letter.
+
+    >>> exact_name("Pra\u0308 2") == "Prä 2", exact_name("Prä 2") == exact_name("Pra 2")
+    (True, False)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def safe_id(name: str) -> str:
     """Return `name` if it is safe as a file name, else the closest name that is; empty where nothing is left.
+
+    Different names may come to the same, so this alone identifies nothing.
 
     >>> safe_id("S-12.a"), safe_id("Pat 7/B"), safe_id("../x"), safe_id("???")
     ('S-12.a', 'Pat_7_B', 'x', '')
@@ -26,6 +38,42 @@ def safe_id(name: str) -> str:
         return name
     plain = re.sub(r"\.{2,}", ".", _UNSAFE.sub("_", name)).strip("._-")
     return plain[:120].rstrip("._-")
+
+
+def own_id(name: str) -> str:
+    """Return `name` if it is safe as a file name, else an id that no other name has.
+
+    >>> own_id("S-12.a"), own_id("Grön 1"), own_id("Grün 1")
+    ('S-12.a', 'Gr_n_1-5d323742', 'Gr_n_1-df54c6ae')
+    """
+    return name if is_safe_id(name) else marked_id(name)
+
+
+def marked_id(name: str, of: str | None = None) -> str:
+    """Return an id made of `name` and a mark that follows from `of`, or from the name itself."""
+    told = exact_name(name if of is None else of)
+    mark = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{(safe_id(exact_name(name)) or 'x')[:100].rstrip('._-')}-{mark}"
+
+
+def safe_ids(names: Sequence[str]) -> list[str]:
+    """Return an id for every name that is safe as a file name; two names that differ have two ids.
+
+    >>> safe_ids(["Pat 7", "P1", "P1"]), safe_ids(["a b", "a_b"])
+    (['Pat_7', 'P1', 'P1'], ['a_b-c8687a08', 'a_b'])
+    """
+    names = [exact_name(name) for name in names]
+    shared = Counter(safe_id(name) for name in set(names))
+    return [plain if (plain := safe_id(name)) and shared[plain] == 1 else own_id(name) for name in names]
+
+
+def own_name(slide: str, original: str = "") -> str:
+    """Return the name that a slide's file has: its name in the cohort's table, or its id where no file can have that.
+
+    >>> own_name("Pat_7", "Pat 7"), own_name("Pat_7_B", "Pat 7/B"), own_name("S1")
+    ('Pat 7', 'Pat_7_B', 'S1')
+    """
+    return slide if not original or "/" in original else exact_name(original)
 
 
 def slide_of_sample(sample: str) -> str:
@@ -63,83 +111,29 @@ def sibling_of(slide: str) -> str:
     return slide[:-1] + ("5" if slide.endswith("6") else "6")
 
 
-def siblings_of(slides: Sequence[str], known: Collection[str]) -> list[str]:
+def is_sibling(slide: str) -> bool:
+    """Return whether a slide is a GTEx aliquot that has a sibling."""
+    return _SIBLINGS.fullmatch(slide) is not None
+
+
+def siblings_of(slides: Sequence[str], known: Collection[str], prefixes: bool = False) -> list[str]:
     """Return, for each slide, the other slides of `known` that an image file could be taken for, joined by `;`.
+
+    With `prefixes` also those whose name is the beginning of the other's, for files whose names go on after it.
 
     >>> siblings_of(["GTEX-YB5K-0825"], ["GTEX-YB5K-0825", "GTEX-YB5K-0826"])
     ['GTEX-YB5K-0826']
+    >>> siblings_of(["A1"], ["A1", "A1.b", "B1"], prefixes=True)
+    ['A1.b']
     """
     by_key: dict[str, set[str]] = {}
     for slide in known:
         by_key.setdefault(canonical_slide(slide), set()).add(slide)
-    return [";".join(sorted(by_key.get(canonical_slide(slide), set()) - {slide})) for slide in slides]
+    found = [by_key.get(canonical_slide(slide), set()) - {slide} for slide in slides]
+    if prefixes:
+        found = [near | _nested(slide, known) for near, slide in zip(found, slides, strict=True)]
+    return [";".join(sorted(names)) for names in found]
 
 
-def match_slide_files(slides: Sequence[str], files: Sequence[str], known: Collection[str] = ()) -> dict[str, str]:
-    """Return the file of each slide; slides without one are left out.
-
-    A file belongs to the slide of its very name (without folder and suffix, slugged where the name is no safe id).
-    Image files of GTEx are often named by the sibling aliquot, ending in 5 where the manifest ends in 6, so a
-    GTEx slide without a file of its name takes its sibling's.
-
-    Parameters
-    ----------
-    slides
-        The slides that are looked for.
-    files
-        Paths of files, or of folders for DICOM slides.
-    known
-        All slides of the cohort, where `slides` is a part of it: a file named like one of them is never taken for
-        its sibling.
-
-    Raises
-    ------
-    CohortError
-        Two files stand for one slide, or one file could stand for two slides of the cohort.
-    """
-    named, cohort = files_by_name(files), {*slides, *known}
-    found = {slide: file_of_slide(slide, named, cohort) for slide in slides}
-    return {slide: file for slide, file in found.items() if file is not None}
-
-
-def files_by_name(files: Sequence[str]) -> dict[str, list[str]]:
-    """Return the files of each id that a file can be named by."""
-    named: dict[str, list[str]] = {}
-    for file in sorted(set(files)):
-        for name in _names(file):
-            named.setdefault(name, []).append(file)
-    return named
-
-
-def _names(file: str) -> set[str]:
-    """Return the ids that a file can be named by."""
-    path = PurePath(file)
-    names = {path.name, path.stem, path.stem.removesuffix(".ome")}
-    return {safe_id(name) for name in names} - {""}
-
-
-def file_of_slide(slide: str, named: dict[str, list[str]], cohort: set[str]) -> str | None:
-    """Return the one file of `files_by_name` that stands for the slide, by its own name or by that of its sibling.
-
-    Raises
-    ------
-    CohortError
-        As for `match_slide_files`, of which this is one slide.
-    """
-    if _SIBLINGS.fullmatch(slide) is None:
-        return _only(slide, named.get(slide, []))
-    five, six = slide[:-1] + "5", slide[:-1] + "6"
-    if {five, six} <= cohort:
-        if five in named and six not in named:
-            raise CohortError(
-                f"{named[five][0]} could be slide {five} or its sibling {six}, which files are often named after; "
-                f"put the files of both there under their own names"
-            )
-        return _only(slide, named.get(slide, []))
-    return _only(slide, named.get(slide) or named.get(six if slide == five else five, []))
-
-
-def _only(slide: str, files: list[str]) -> str | None:
-    if len(files) > 1:
-        raise CohortError(f"{files[0]} and {files[1]} both stand for slide {slide}; keep one of them in the folder")
-    return files[0] if files else None
+def _nested(slide: str, known: Collection[str]) -> set[str]:
+    return {name for name in known if name != slide and (name.startswith(slide) or slide.startswith(name))}

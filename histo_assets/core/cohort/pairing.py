@@ -45,8 +45,8 @@ def pair_slides(manifest: pd.DataFrame, samples: pd.DataFrame | None) -> pd.Data
     keyed = keyed[keyed["_slide"].isin(own_names)]
     _refuse_two_samples(keyed)
     sample_of = dict(zip(keyed["_slide"], keyed["sample"], strict=True))
-    found = manifest.assign(sample=own_names.map(sample_of))
-    pairs = _listed(found[found["sample"].notna()], samples)
+    with_samples = manifest.assign(sample=own_names.map(sample_of))
+    pairs = _listed(with_samples[with_samples["sample"].notna()], samples)
     _refuse_other_tissue(pairs, samples)
     return _ordered(pairs)
 
@@ -69,13 +69,13 @@ def _refuse_two_samples(keyed: pd.DataFrame) -> None:
 
 
 def _refuse_other_tissue(pairs: pd.DataFrame, samples: pd.DataFrame) -> None:
-    told = pairs["sample"].map(dict(zip(samples["sample"], samples["tissue_name"], strict=True)))
-    wrong = ((told != "") & (told.map(slug) != pairs["tissue"])).to_numpy()
+    of_sample = pairs["sample"].map(dict(zip(samples["sample"], samples["tissue_name"], strict=True)))
+    wrong = ((of_sample != "") & (of_sample.map(slug) != pairs["tissue"])).to_numpy()
     if wrong.any():
         row = pairs.iloc[int(wrong.argmax())]
         raise CohortError(
             f"slide {row['slide']} is {row['tissue_name']!r} in the manifest, but its RNA sample {row['sample']} is "
-            f"{told.iloc[int(wrong.argmax())]!r} in the list of samples; correct one of the two"
+            f"{of_sample.iloc[int(wrong.argmax())]!r} in the list of samples; correct one of the two"
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
+from histo_assets.core.cohort.ids import exact_name
 from histo_assets.core.cohort.readers.registry import READERS
 from histo_assets.core.cohort.settings import CohortSettings
 from histo_assets.core.cohort.table_files import read_table
@@ -103,6 +104,8 @@ def read_rna_samples(path: str) -> pd.DataFrame:
         path, text=("SAMPID", "SMTSD", "sample_id", "donor_id", "tissue_id", "sample", "donor", "tissue")
     )
     samples = _from_attributes(table, path) if "SAMPID" in table else _from_list(table, path)
+    for name in ("sample", "donor", "tissue_name"):
+        samples[name] = samples[name].map(exact_name)
     refuse_empty(samples, "sample", path)
     refuse_repeated(samples, "sample", path)
     return samples.reset_index(drop=True)
@@ -126,17 +129,17 @@ def _from_attributes(table: pd.DataFrame, path: str) -> pd.DataFrame:
         }
     )
     further = table.drop(columns=["SAMPID", *({"SMTSD", "SMAFRZE"} & set(table))])
-    told = [name for name in further if (further[name].notna() & (further[name] != "")).any()]
-    return samples.join(further[told].rename(columns=SAMPLE_ATTRIBUTES))
+    filled = [name for name in further if (further[name].notna() & (further[name] != "")).any()]
+    return samples.join(further[filled].rename(columns=SAMPLE_ATTRIBUTES))
 
 
 def _from_list(table: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the samples of a plain list."""
     names = {}
     for key in ("sample", "donor", "tissue"):
-        found = [name for name in (f"{key}_id", key) if name in table]
-        if found:
-            names[found[0]] = "tissue_name" if key == "tissue" else key
+        matches = [name for name in (f"{key}_id", key) if name in table]
+        if matches:
+            names[matches[0]] = "tissue_name" if key == "tissue" else key
     if "sample" not in names.values():
         require(table, ["sample_id"], path, "name the column of RNA sample ids `sample_id`")
     samples = table.drop(columns=[name for name in ("has_genotype",) if name in table]).rename(columns=names)
@@ -151,8 +154,8 @@ def require(table: pd.DataFrame, names: Sequence[str], path: str, way_out: str) 
     """Raise unless a table has columns of these names."""
     missing = [name for name in names if name not in table]
     if missing:
-        found = ", ".join(map(str, table.columns))
-        raise CohortError(f"{path} has no column {missing[0]!r} (it has {found}); {way_out}")
+        columns = ", ".join(map(str, table.columns))
+        raise CohortError(f"{path} has no column {missing[0]!r} (it has {columns}); {way_out}")
 
 
 def refuse_empty(table: pd.DataFrame, column: str, path: str) -> None:

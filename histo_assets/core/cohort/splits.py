@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,24 @@ Labels = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
 
 
-class SplitRegime(TypedDict):
-    """What a split can decide; sides are counted in donors, `detectable_*` are values of r2_within."""
+@dataclass(frozen=True)
+class SplitRegime:
+    """What a split can decide.
+
+    Attributes
+    ----------
+    regime
+        What decides: `locked donors` or `nested cross-validation`.
+    donors, locked_donors
+        How many donors there are, and how many of them are locked for the test.
+    donors_per_tissue
+        Tissue -> side ('train', 'validation', 'test') -> donors.
+    detectable_locked, detectable_out_of_fold
+        The smallest r2_within (0 to 1) that would be seen on locked donors and on the others, None where slides are
+        too few for any.
+    approximation
+        How these were reckoned.
+    """
 
     regime: str
     donors: int
@@ -209,17 +225,17 @@ def split_regime(split: pd.DataFrame, selected: pd.DataFrame) -> SplitRegime:
     donors = donors.reindex(columns=["train", "validation", "test"], fill_value=0)
     locked = int((split["side"] == "test").sum())
     enough = locked >= ENOUGH_LOCKED_DONORS
-    return {
-        "regime": "locked donors" if enough else "nested cross-validation",
-        "donors": len(split),
-        "locked_donors": locked,
-        "donors_per_tissue": {
+    return SplitRegime(
+        regime="locked donors" if enough else "nested cross-validation",
+        donors=len(split),
+        locked_donors=locked,
+        donors_per_tissue={
             str(tissue): {str(side): int(count) for side, count in row.items()} for tissue, row in donors.iterrows()
         },
-        "detectable_locked": detectable_r2(int((sided["side"] == "test").sum())),
-        "detectable_out_of_fold": detectable_r2(int((sided["side"] != "test").sum())),
-        "approximation": "Fisher's z, 80 % power, one slide one observation, one-sided level 0.0004",
-    }
+        detectable_locked=detectable_r2(int((sided["side"] == "test").sum())),
+        detectable_out_of_fold=detectable_r2(int((sided["side"] != "test").sum())),
+        approximation="Fisher's z, 80 % power, one slide one observation, one-sided level 0.0004",
+    )
 
 
 def detectable_r2(slides: int, power: float = 0.8, level: float = 0.0004) -> float | None:

@@ -1,4 +1,4 @@
-"""Fetched slides in a study's folder: what is known of each, and which may be dropped.
+"""Fetched slides in a study's folder: the record of each, and which may be dropped.
 
 Beside a slide that was fetched lies `.<slide>.fetched.json`. A file without such a record, or of another
 size or time than the record's, is the user's own and never dropped. A dropped slide's record stays.
@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from histo_assets.core.cohort.folders import files_below
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile, fetch_file
 from histo_assets.core.download.settings import SourceSettings
-from histo_assets.core.download.sources import RemoteSlide
+from histo_assets.core.download.slide_source import RemoteSlide
 from histo_assets.core.files import write_json
 from histo_assets.core.progress import ByteProgress, EveryFewSeconds, Progress, minutes, silent
 
@@ -29,10 +30,11 @@ _SUFFIX = ".fetched.json"
 
 @dataclass(frozen=True)
 class FetchedSlide:
-    """A slide that was fetched: from where, its digest, whether its tiles are made, and what was found in it.
+    """A slide that was fetched: from where, its digest, whether its tiles are made, and the result of its inspection.
 
     `name` is the file or folder in the study's folder; `sha256` that of the file, or over the names and digests of a
-    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` what inspection found.
+    folder's files; `stamp` the times of its files (ns); `used` a Unix time; `inspected` the result of its inspection
+    as the JSON that the room of slides makes of it, empty before.
     """
 
     slide: str
@@ -107,21 +109,14 @@ def fetched_slide(folder: Path, slide: str) -> FetchedSlide | None:
 
 def fetched_slides(folder: Path) -> list[FetchedSlide]:
     """Return the records of all slides that were ever fetched into `folder`, dropped ones included."""
-    found = [fetched_slide(folder, path.name[1 : -len(_SUFFIX)]) for path in sorted(folder.glob(f".*{_SUFFIX}"))]
-    return [record for record in found if record is not None]
+    records = [fetched_slide(folder, path.name[1 : -len(_SUFFIX)]) for path in sorted(folder.glob(f".*{_SUFFIX}"))]
+    return [record for record in records if record is not None]
 
 
 def user_files(folder: Path) -> list[Path]:
-    """Return the files below `folder` that nobody fetched, sorted; hidden ones are left out."""
-    if not folder.is_dir():
-        return []
+    """Return the files below `folder` that nobody fetched, by `files_below`."""
     ours = {record.name for record in fetched_slides(folder) if record.is_there(folder)}
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and parts[0] not in ours and not any(part.startswith(".") for part in parts):
-            found.append(path)
-    return found
+    return [path for path in map(Path, files_below(folder)) if path.relative_to(folder).parts[0] not in ours]
 
 
 def write_record(folder: Path, record: FetchedSlide) -> None:

@@ -16,9 +16,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.files import cache_root, file_digest, file_lock
@@ -203,6 +203,33 @@ def _start_of(answer: requests.Response, part: _Part, retry: Retry) -> int | Non
     )
 
 
+@dataclass(frozen=True)
+class _PartNote:
+    """Of which content a part is, as the file beside it says.
+
+    Attributes
+    ----------
+    url
+        Where it is fetched from; empty where nothing is known.
+    validator
+        What tells it from later content under that address, if the server names anything.
+    length
+        Bytes of the whole, where the server says.
+    """
+
+    url: str = ""
+    validator: str | None = None
+    length: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> _PartNote:
+        """Return the note in a file; an empty one where it holds none."""
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError):
+            return cls()
+
+
 class _Part:
     """What has arrived of a file, and of which content it is a part."""
 
@@ -210,10 +237,10 @@ class _Part:
         self.remote, self.target = remote, target
         self.path = target.with_name(f".{target.name}.part")
         self._note_path = target.with_name(f".{target.name}.part.json")
-        self._note: dict[str, Any] = {}
+        self._note = _PartNote()
         if self.path.exists() and self._note_path.exists():
-            self._note = _read_note(self._note_path)
-        if self._note.get("url") != remote.url:
+            self._note = _PartNote.read(self._note_path)
+        if self._note.url != remote.url:
             self.discard()
 
     @property
@@ -224,23 +251,22 @@ class _Part:
     @property
     def length(self) -> int | None:
         """Bytes of the whole file, where anyone knows."""
-        known = self._note.get("length")
-        return self.remote.bytes if known is None else int(known)
+        return self.remote.bytes if self._note.length is None else self._note.length
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers that ask for the rest, if it is still the same content."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "histo-assets"}
-        if self.size and not (self._note.get("validator") or self.remote.sha256 or self.remote.md5):
+        if self.size and not (self._note.validator or self.remote.sha256 or self.remote.md5):
             self.discard()  # two versions could be glued together, and nobody would know
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
-            if self._note.get("validator"):
-                headers["If-Range"] = self._note["validator"]
+            if self._note.validator:
+                headers["If-Range"] = self._note.validator
         return headers
 
     def continues(self, answer: requests.Response, total: str) -> bool:
         """Return whether a partial answer is of the content that the part is of."""
-        before, now = self._note.get("validator"), _validator(answer)
+        before, now = self._note.validator, _validator(answer)
         same = not (before and now) or before == now
         return same and (total == "*" or self.length in (None, int(total)))
 
@@ -257,8 +283,8 @@ class _Part:
             )
         self.discard()
         self._refuse_small_disk(length or self.remote.bytes or 0)
-        self._note = {"url": self.remote.url, "validator": _validator(answer), "length": length}
-        self._note_path.write_text(json.dumps(self._note))
+        self._note = _PartNote(self.remote.url, _validator(answer), length)
+        self._note_path.write_text(json.dumps(asdict(self._note)))
         self.path.touch()
 
     def append(self, first: bytes, rest: Iterator[bytes], progress: ByteProgress | None) -> None:
@@ -304,7 +330,7 @@ class _Part:
 
     def discard(self) -> None:
         """Forget what has arrived."""
-        self._note = {}
+        self._note = _PartNote()
         self.path.unlink(missing_ok=True)
         self._note_path.unlink(missing_ok=True)
 
@@ -327,14 +353,6 @@ def _alone(target: Path) -> Iterator[None]:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
-
-
-def _read_note(path: Path) -> dict[str, Any]:
-    try:
-        note = json.loads(path.read_text())
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
 
 
 def _validator(answer: requests.Response) -> str | None:

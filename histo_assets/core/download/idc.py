@@ -34,14 +34,14 @@ def series_of_slides(settings: SourceSettings) -> dict[str, str]:
         raise DownloadError(f"Imaging Data Commons has no slides of collection {settings.collection}; correct its name")
     names = pl.read_parquet(_slide_table(settings), columns=["SeriesInstanceUID", "ContainerIdentifier"])
     named = series.join(names, on="SeriesInstanceUID").drop_nulls()
-    found: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for slide, location in (
         named.select("ContainerIdentifier", "series_aws_url").sort("ContainerIdentifier").iter_rows()
     ):
-        if slide in found:
+        if slide in locations:
             raise DownloadError(f"Imaging Data Commons has two series of slide {slide}; fetch the right one by hand")
-        found[slide] = location.removesuffix("*")
-    return found
+        locations[slide] = location.removesuffix("*")
+    return locations
 
 
 def series_files(location: str, settings: SourceSettings) -> tuple[RemoteFile, ...]:

@@ -87,6 +87,6 @@ class SourceSettings(Settings):
         """Bytes of fetched slides that may stay: None for all, 0 for none."""
         if self.keep in ("all", "none"):
             return None if self.keep == "all" else 0
-        found = _KEEP.fullmatch(self.keep)
-        assert found is not None
-        return round(float(found[1]) * _UNITS[found[2]])
+        match = _KEEP.fullmatch(self.keep)
+        assert match is not None
+        return round(float(match[1]) * _UNITS[match[2]])

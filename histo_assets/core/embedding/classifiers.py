@@ -1,6 +1,6 @@
 """The post's second classifier: a simple model on the network's embeddings of tiles and of slides.
 
-Beside the network's own last layer it tells how much of what is known lies in the embedding.
+Beside the network's own last layer it measures how much of what is known lies in the embedding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TREES: dict[str, Any] = {"n_estimators": 60, "num_leaves": 15, "min_child_sampl
 def second_classifiers(
     rows: pl.DataFrame, embeddings: npt.NDArray[np.float32], labels: Sequence[str], seed: int = 0
 ) -> dict[str, list[pd.DataFrame]]:
-    """Return what a logistic regression and LightGBM on embeddings say of each tile and of each slide.
+    """Return the predictions of a logistic regression and of LightGBM on embeddings, for each tile and each slide.
 
     Both see the first 64 principal components, which, like everything else of them, are fitted on the
     training side alone: on the tiles' embeddings for tiles (on at most 20,000 of them, drawn by

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from histo_assets.core.embedding.inference import embed_tiles
 from histo_assets.core.embedding.linear_probe import TissueProbe
 from histo_assets.core.embedding.pooling import pool_log_probabilities, pool_slides
 from histo_assets.core.embedding.settings import EmbeddingSettings
+from histo_assets.core.embedding.tile_embeddings import embed_tiles
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.networks.inference import Inference
 from histo_assets.core.progress import Progress
-from histo_assets.core.tiling.shards import TileReader, TileSet
+from histo_assets.core.tiling.tile_set import TileReader, TileSet
 from histo_assets.core.training.frozen import FrozenModel
 from histo_assets.core.training.selected import SelectedModel
 
@@ -119,10 +119,10 @@ def with_tissues(tiles: AnnData, slides: AnnData) -> AnnData:
     if len(tiles.uns["labels"]):
         return tiles
     probe = TissueProbe(slides.X, list(slides.obs["tissue"].astype(str)), (slides.obs["side"] == "train").to_numpy())
-    told = tiles.copy()
-    told.obsm[LOG_PROBABILITIES] = probe.log_probabilities(tiles.X)
-    told.uns["labels"] = probe.labels
-    return told
+    tiles = tiles.copy()
+    tiles.obsm[LOG_PROBABILITIES] = probe.log_probabilities(tiles.X)
+    tiles.uns["labels"] = probe.labels
+    return tiles
 
 
 def stacked(tiles: Sequence[AnnData], split: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.DataFrame]:

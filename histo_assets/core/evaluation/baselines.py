@@ -72,10 +72,10 @@ def colour_histogram_baseline(
 
     model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
     model.fit(colours[train], truth[train].astype(str))
-    given = model.predict_proba(colours)
+    predicted = model.predict_proba(colours)
     probabilities = np.zeros((slides.height, len(labels)))
     for column, tissue in enumerate(model.classes_):
-        probabilities[:, list(labels).index(tissue)] = given[:, column]
+        probabilities[:, list(labels).index(tissue)] = predicted[:, column]
     return prediction_table(slides, np.log(np.maximum(probabilities, _LEAST)), labels)
 
 

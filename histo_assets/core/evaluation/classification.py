@@ -1,4 +1,4 @@
-"""What a classifier says of tiles and slides, and how good that is.
+"""The predictions of a classifier for tiles and slides, and how good they are.
 
 A table of predictions (tile or slide level) has the columns tile (tile level only), slide, donor,
 tissue, side, predicted, confidence, and `p_<tissue>`: the natural logarithm of each tissue's
@@ -76,10 +76,10 @@ def classification_figures(table: pd.DataFrame, bootstraps: int = 1000, seed: in
 
 def confusion(table: pd.DataFrame, tissues: Sequence[str]) -> pd.DataFrame:
     """Return how many rows of each tissue (index) were predicted as each tissue (columns)."""
-    truth, said = _codes(table["tissue"], tissues), _codes(table["predicted"], tissues)
+    truth, predicted = _codes(table["tissue"], tissues), _codes(table["predicted"], tissues)
     counts = np.zeros((len(tissues), len(tissues)), int)
-    seen = (truth >= 0) & (said >= 0)
-    np.add.at(counts, (truth[seen], said[seen]), 1)
+    known = (truth >= 0) & (predicted >= 0)
+    np.add.at(counts, (truth[known], predicted[known]), 1)
     return pd.DataFrame(
         counts, index=pd.Index(tissues, name="tissue"), columns=pd.Index(tissues, name="predicted"), dtype="int64"
     )
@@ -101,17 +101,17 @@ def _donor_counts(part: pd.DataFrame, tissues: Sequence[str]) -> tuple[Array, Ar
     """
     donors, donor = np.unique(part["donor"].to_numpy(str), return_inverse=True)
     truth = _codes(part["tissue"], tissues)
-    said = _codes(part["predicted"], tissues)
+    predicted = _codes(part["predicted"], tissues)
     if (truth < 0).any():
         stray = part["tissue"].to_numpy()[truth < 0][0]
         raise LearningError(f"tissue {stray!r} has rows but no column p_{stray} in the table of predictions")
     counts = np.zeros((len(donors), len(tissues), len(tissues)))
-    np.add.at(counts, (donor, truth, said), 1)
+    np.add.at(counts, (donor, truth, predicted), 1)
     confidence = part["confidence"].to_numpy(float)
     slot: Array = np.clip((confidence * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
     bins = np.zeros((len(donors), CALIBRATION_BINS, 2))
     np.add.at(bins[..., 0], (donor, slot), confidence)
-    np.add.at(bins[..., 1], (donor, slot), truth == said)
+    np.add.at(bins[..., 1], (donor, slot), truth == predicted)
     return counts, bins
 
 
@@ -119,10 +119,10 @@ def _metrics(weights: Array, counts: Array, bins: Array) -> dict[str, Array]:
     """Return each metric for each row of `weights` (draws, donors); recall is (draws, tissues)."""
     table = np.tensordot(weights, counts, 1)
     right = np.diagonal(table, axis1=1, axis2=2)
-    true, said, n = table.sum(2), table.sum(1), table.sum((1, 2))
+    true, predicted, n = table.sum(2), table.sum(1), table.sum((1, 2))
     calibration = np.tensordot(weights, bins, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(true > 0, 2 * right / (true + said), np.nan)
+        f1 = np.where(true > 0, 2 * right / (true + predicted), np.nan)
         return {
             "accuracy": right.sum(1) / n,
             "recall": right / true,

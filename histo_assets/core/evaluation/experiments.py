@@ -84,7 +84,7 @@ def compare_experiments(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
+def answers(comparison: pd.DataFrame) -> dict[str, list[str]]:
     """Return the experiments that answer each question which the study's experiments can answer.
 
     A question is answered by two experiments or more that differ in what it asks for alone; of
@@ -100,7 +100,7 @@ def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
     settings = comparison.drop_duplicates("experiment").set_index("experiment")[list(_SETTINGS)]
     place = {name: number for number, name in enumerate(settings.index)}
     shortest = sorted(settings.index, key=lambda name: (lengths[name], place[name]))
-    answers = {}
+    by_question = {}
     for question, differs in QUESTIONS.items():
         alike = [column for column in _SETTINGS if column not in differs]
         key = {name: tuple(settings.loc[name, alike]) for name in shortest}
@@ -111,8 +111,8 @@ def asked(comparison: pd.DataFrame) -> dict[str, list[str]]:
             sets.append(sorted(distinct, key=place.__getitem__))
         largest = max(sets, key=lambda names: (len(names), -place[names[0]]))
         if len(largest) > 1:
-            answers[question] = largest
-    return answers
+            by_question[question] = largest
+    return by_question
 
 
 def leak(comparison: pd.DataFrame, studied_by: str) -> tuple[float, int] | None:
@@ -126,7 +126,7 @@ def leak(comparison: pd.DataFrame, studied_by: str) -> tuple[float, int] | None:
     studied_by
         What the study splits by, `donor` or `tile`.
     """
-    names = asked(comparison).get("leak", [])
+    names = answers(comparison).get("leak", [])
     by_unit = {}
     for name in names:
         rows = comparison[comparison["experiment"] == name]
@@ -162,17 +162,17 @@ def choose(comparison: pd.DataFrame, experiment: str | None = None) -> Choice:
         among = sorted(comparison["experiment"].unique())
         raise LearningError(f"no saved epoch of {experiment or 'any experiment'} is there to choose; there are {among}")
     named = f"{experiment} is the study's choice; " if experiment else ""
-    judged = saved[saved["validation_accuracy"].notna()]
-    if judged.empty:
+    candidates = saved[saved["validation_accuracy"].notna()]
+    if candidates.empty:
         last = saved[saved["experiment"] == saved["experiment"].iloc[0]].iloc[-1]
         why = f"{named}no tile is on the validation side, so the last epoch is taken unjudged"
         return Choice(str(last["experiment"]), int(last["epoch"]), why)
-    order = judged.sort_values(
+    order = candidates.sort_values(
         ["validation_accuracy", "validation_loss", "epoch"], ascending=[False, True, True], kind="stable"
     )
     best = order.iloc[0]
     why = (
         f"{named}highest accuracy on the validation side, {best['validation_accuracy']:.3f}, "
-        f"among {len(judged)} saved epochs of {judged['experiment'].nunique()} experiments"
+        f"among {len(candidates)} saved epochs of {candidates['experiment'].nunique()} experiments"
     )
     return Choice(str(best["experiment"]), int(best["epoch"]), why)

@@ -136,7 +136,7 @@ def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
 
 
 class _Window:
-    """The part of a stream that is looked at: whole lines in `text[start:end]`, then the beginning of the next.
+    """The part of a stream that is in memory: whole lines in `text[start:end]`, then the beginning of the next.
 
     `damage` says why the stream could not be read to its end; what came before is still given out. `endless`: a line
     is longer than any of a table.
@@ -212,7 +212,7 @@ def _text(text: npt.NDArray[np.uint8], start: int, end: int) -> str:
 
 
 def _reread(block: GeneBlock, row: int, text: str, layout: RowFormat, line: int) -> None:
-    """Fill in one gene of a block the slow way, or say what is wrong with its line."""
+    """Fill in one gene of a block the slow way, or report what is wrong with its line."""
     cells = text.split(layout.separator)
     if len(cells) != len(layout.columns):
         try:

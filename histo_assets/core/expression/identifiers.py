@@ -28,8 +28,8 @@ def unversioned(gene_id: str) -> str:
     >>> unversioned("ENSG00000223972.5"), unversioned("ENSG00000182378.13_PAR_Y"), unversioned("AL627309.1")
     ('ENSG00000223972', 'ENSG00000182378_PAR_Y', 'AL627309.1')
     """
-    found = _ENSEMBL.fullmatch(gene_id)
-    return gene_id if found is None else found[1] + (found[2] or "")
+    match = _ENSEMBL.fullmatch(gene_id)
+    return gene_id if match is None else match[1] + (match[2] or "")
 
 
 def refuse_mixed_ids(gene_ids: Sequence[str], path: str) -> list[str]:

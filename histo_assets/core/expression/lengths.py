@@ -43,8 +43,8 @@ class GeneLengths:
     def of(self, gene_ids: Sequence[str], symbols: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return (genes,) base pairs, NaN where unknown; a `_PAR_Y` gene without one has that of its twin on X."""
         names = symbols if self.of_symbols else [unversioned(gene) for gene in gene_ids]
-        found = [self.by_name.get(name, self.by_name.get(name.removesuffix(PAR_Y), np.nan)) for name in names]
-        return np.array(found, dtype=np.float64)
+        lengths = [self.by_name.get(name, self.by_name.get(name.removesuffix(PAR_Y), np.nan)) for name in names]
+        return np.array(lengths, dtype=np.float64)
 
     def refuse_unknown(self, unknown: Sequence[str], genes: int, path: str) -> list[str]:
         """Return a note on genes without a length, or raise an ExpressionError where they are many."""

@@ -322,12 +322,12 @@ def _values(
 
 
 def format_by_name(path: str) -> str:
-    """Return the format that a file's name tells: gct, csv, tsv, parquet or h5ad.
+    """Return the format by a file's name: gct, csv, tsv, parquet or h5ad.
 
     Raises
     ------
     ExpressionError
-        The name tells none.
+        It is none of them by its name.
     """
     suffix = Path(path.removesuffix(".gz")).suffix.lower().lstrip(".")
     known = {

@@ -1,4 +1,4 @@
-"""The loops that the reader's speed hangs on, compiled by numba: lines of text into numbers, and their spread."""
+"""The loops that the reader's speed depends on, compiled by numba: lines of text into numbers, and their spread."""
 
 from __future__ import annotations
 
@@ -187,9 +187,9 @@ def compiled(function: Callable[..., Result], any_order: bool = False) -> Callab
 
     fast = {"reassoc", "nnan", "nsz"} if any_order else False
     options: Any = {"error_model": "numpy", "nogil": True, "fastmath": fast}
-    made: Callable[..., Result]
+    kernel: Callable[..., Result]
     try:
-        made = numba.njit(cache=True, **options)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        made = numba.njit(**options)(function)
-    return made
+        kernel = numba.njit(**options)(function)
+    return kernel

@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ExpressionReport:
-    """What was found in an expression file.
+    """The content of an expression file.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ def filter_expression(
     samples: Sequence[str] | None = None,
     filter_samples: Sequence[str] | None = None,
 ) -> ExpressionReport:
-    """Return what `read_expression` would find and keep, without the matrix; the parameters are the same."""
+    """Return the report that `read_expression` would give, without the matrix; the parameters are the same."""
     return _Reading(path, settings, samples, filter_samples, silent).report()[0]
 
 
@@ -311,8 +311,8 @@ class _Reading:
     def _notes_on_samples(self) -> list[str]:
         notes = [*self.notes, *(self.unlike.notes() if self.unlike else [])]
         if self.missing:
-            asked = len(self.taken) + len(self.missing)
-            notes.append(f"{len(self.missing)} of {asked} samples are not in the file, such as {self.missing[0]}")
+            count = len(self.taken) + len(self.missing)
+            notes.append(f"{len(self.missing)} of {count} samples are not in the file, such as {self.missing[0]}")
         if self.unfitted:
             such = self.unfitted[0]
             notes.append(f"{len(self.unfitted)} samples to fit the gene filter on are not in the file, such as {such}")

@@ -109,12 +109,13 @@ def fetch_release_file(
     base = (base_url or os.environ.get("HISTO_GTEX_URL") or BASE_URL).rstrip("/")
     remote = RemoteFile(url=f"{base}/{file.path}", name=file.name)
     fetched = fetch_file(remote, target, progress=progress)
-    write_json(_record(target), {"url": remote.url, "sha256": fetched.sha256, **_stat(target)})
+    size, stamp = _size_and_stamp(target)
+    write_json(_record(target), {"url": remote.url, "sha256": fetched.sha256, "bytes": size, "mtime_ns": stamp})
     return target
 
 
 def in_words(path: str, progress: Progress) -> ByteProgress:
-    """Return what says in a line how much of a file is here, given the bytes that are and those of the whole."""
+    """Return a function that reports in a line how much of a file is here, from the bytes that are and the whole's."""
     name = path.rsplit("/", 1)[-1]
 
     def line(here: int, whole: int | None) -> None:
@@ -124,7 +125,7 @@ def in_words(path: str, progress: Progress) -> ByteProgress:
 
 
 def release_version(release: str | None, path: str) -> str | None:
-    """Return what names the content at `path` before and after it is fetched: the release.
+    """Return the release as the version of the content at `path`, the same before and after it is fetched.
 
     None where the study names no release, or where a file lies there that was not fetched or was changed since.
     """
@@ -136,7 +137,7 @@ def release_version(release: str | None, path: str) -> str | None:
             record = json.loads(_record(target).read_text())
         except (OSError, ValueError):
             return None
-        if {key: record.get(key) for key in ("bytes", "mtime_ns")} != _stat(target):
+        if (record.get("bytes"), record.get("mtime_ns")) != _size_and_stamp(target):
             return None
     return f"{release} {RELEASES[release].tpm.name}"
 
@@ -145,8 +146,8 @@ def _record(target: Path) -> Path:
     return target.with_name(f".{target.name}.fetched.json")
 
 
-def _stat(target: Path) -> dict[str, int]:
-    return {"bytes": target.stat().st_size, "mtime_ns": target.stat().st_mtime_ns}
+def _size_and_stamp(target: Path) -> tuple[int, int]:
+    return target.stat().st_size, target.stat().st_mtime_ns
 
 
 def release_in_name(path: str) -> str | None:
@@ -155,21 +156,21 @@ def release_in_name(path: str) -> str | None:
     >>> release_in_name("gtex/GTEx_Analysis_v10_RNASeQCv2.4.2_gene_tpm.gct.gz")
     'gtex_v10'
     """
-    found = _RELEASE_IN_NAME.search(path.rsplit("/", 1)[-1])
-    return f"gtex_v{found[1]}" if found else None
+    match = _RELEASE_IN_NAME.search(path.rsplit("/", 1)[-1])
+    return f"gtex_v{match[1]}" if match else None
 
 
 def refuse_mixed_releases(path: str, tables: Sequence[str | None], release: str | None = None) -> None:
-    """Raise an ExpressionError if the names of an expression file and of the cohort's tables tell two releases.
+    """Raise an ExpressionError if the names of an expression file and of the cohort's tables name two releases.
 
     Parameters
     ----------
     path
         The expression file.
     tables
-        Files of the cohort, such as the list of RNA samples; a name that tells no release is no evidence.
+        Files of the cohort, such as the list of RNA samples; a name without a release is no evidence.
     release
-        What the study says; None where it says nothing.
+        That of the study; None where it names none.
     """
     own = release or release_in_name(path)
     for table in filter(None, tables):
@@ -188,24 +189,24 @@ def refuse_other_gencode(release: str | None, gene_ids: Sequence[str], path: str
     """
     if release is None:
         return
-    found = dict(gene.split(".", 1) for gene in gene_ids if gene.split(".", 1)[0] in GENCODE_26 and "." in gene)
-    if len(found) < 3:
+    versions = dict(gene.split(".", 1) for gene in gene_ids if gene.split(".", 1)[0] in GENCODE_26 and "." in gene)
+    if len(versions) < 3:
         return
-    same = [gene for gene, version in found.items() if version == GENCODE_26[gene]]
-    if (2 * len(same) > len(found)) == (RELEASES[release].gencode == 26):
+    same = [gene for gene, version in versions.items() if version == GENCODE_26[gene]]
+    if (2 * len(same) > len(versions)) == (RELEASES[release].gencode == 26):
         return
-    gene = next(gene for gene in found if (gene in same) == (2 * len(same) > len(found)))
+    gene = next(gene for gene in versions if (gene in same) == (2 * len(same) > len(versions)))
     raise ExpressionError(
-        f"{path} is not of {release} (GENCODE v{RELEASES[release].gencode}): {len(same)} of {len(found)} well-known "
-        f"genes have their version of GENCODE v26, such as {gene}.{found[gene]} (v26: .{GENCODE_26[gene]}); "
+        f"{path} is not of {release} (GENCODE v{RELEASES[release].gencode}): {len(same)} of {len(versions)} well-known "
+        f"genes have their version of GENCODE v26, such as {gene}.{versions[gene]} (v26: .{GENCODE_26[gene]}); "
         f"name the right `expression.release`, or fetch the file again"
     )
 
 
-def refuse_missing_samples(release: str | None, missing: Sequence[str], asked: int, path: str) -> None:
+def refuse_missing_samples(release: str | None, missing: Sequence[str], total: int, path: str) -> None:
     """Raise an ExpressionError if a file lacks samples of the study although both should be of one release."""
     if release is not None and missing:
         raise ExpressionError(
-            f"{path} lacks {len(missing)} of {asked} samples, such as {missing[0]}, although the study says "
+            f"{path} lacks {len(missing)} of {total} samples, such as {missing[0]}, although the study says "
             f"{release}: the cohort's tables are of another release; take them from {release}"
         )

@@ -91,11 +91,11 @@ class ExpressionSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _file_of_the_release(cls, given: Any) -> Any:
+    def _file_of_the_release(cls, values: Any) -> Any:
         """Return the settings with the file that a release has where none is named."""
-        if isinstance(given, dict) and str(given.get("release")) in RELEASES and not given.get("file"):
-            return {**given, "file": f"gtex/{RELEASES[given['release']].tpm.name}"}
-        return given
+        if isinstance(values, dict) and str(values.get("release")) in RELEASES and not values.get("file"):
+            return {**values, "file": f"gtex/{RELEASES[values['release']].tpm.name}"}
+        return values
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:

@@ -49,7 +49,7 @@ def log2_expression(values: Floats, units: str, totals: Floats, lengths: Floats 
 
 
 def scalable(values: Floats, lengths: Floats | None) -> Floats:
-    """Return what sums to a million TPM once scaled: FPKM, or counts over the lengths of their genes."""
+    """Return values that sum to a million TPM once scaled: FPKM, or counts over the lengths of their genes."""
     return values if lengths is None else np.nan_to_num(values / lengths[:, None], nan=0.0)
 
 

@@ -164,7 +164,7 @@ def classification_figure(
 
 
 def tissue_mix_figure(predicted: pd.Series, tissue: str | None = None, title: str = "") -> Figure:
-    """Return what tiles are taken for: `predicted` holds a count per tissue key; `tissue` is the true one, if known."""
+    """Return the predicted tissues of tiles: `predicted` counts tiles by key; `tissue` is the true one, if known."""
     counts = predicted[predicted > 0].sort_values(ascending=False, kind="stable") if len(predicted) else predicted
     title = title or (
         "Tiles, by predicted tissue" if tissue is None else f"What tiles of {short_name(tissue)} are taken for"

@@ -156,8 +156,8 @@ def samples_figure(obs: pd.DataFrame, title: str = "Samples") -> Figure:
     counts = obs["tissue"].astype(str).value_counts()
     per_donor = obs["donor"].astype(str).value_counts()
     figure = new_figure(9.5, height_for(len(counts), least=3.8))
-    told = f"{counted(len(obs), 'sample')}, {counted(len(per_donor), 'donor')}, {counted(len(counts), 'tissue')}"
-    headline(figure, f"{title}: {told}")
+    totals = f"{counted(len(obs), 'sample')}, {counted(len(per_donor), 'donor')}, {counted(len(counts), 'tissue')}"
+    headline(figure, f"{title}: {totals}")
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
     names = [short_name(str(tissue)) for tissue in counts.index]
     colours = tissue_colours(map(str, counts.index))

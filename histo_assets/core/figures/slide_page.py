@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histo_assets.core.figures import prediction as figures
@@ -56,21 +56,56 @@ class SlidePage:
     pictures: dict[str, bytes]
 
 
+@dataclass(frozen=True)
+class SlideSummary:
+    """What the study says of one new slide, as `summary.json` holds it.
+
+    Attributes
+    ----------
+    slide
+        Its name.
+    tissue, probability
+        The likeliest tissue and how likely it is, 0 to 1.
+    probabilities
+        Tissue -> probability, 0 to 1.
+    cluster
+        Name of the cluster of slides that it belongs to.
+    novelty_percentile
+        Share of the training slides that lie nearer to their neighbours than it does, per cent.
+    unlike_training
+        Whether it lies further away than training slides do, so that its prediction may be meaningless.
+    novelty_sentence
+        The same in words.
+    top_genes
+        The first rows of the table of genes: column -> value, expression in log2(1+TPM).
+    """
+
+    slide: str
+    tissue: str
+    probability: float
+    probabilities: dict[str, float]
+    cluster: str
+    novelty_percentile: float
+    unlike_training: bool
+    novelty_sentence: str
+    top_genes: list[dict[str, Any]]
+
+
 def slide_page(
     study: str,
-    slide: Mapping[str, Any],
+    slide: str,
     prediction: Prediction,
     previews: Mapping[str, bytes],
     slide_projection: AnnData,
-    thumbnail: bytes | None = None,
+    drawn: figures.DrawnSlide,
 ) -> SlidePage:
     """Return the page of one new slide: tissue, genes, heat maps, and how near it lies to the training slides.
 
-    `slide` is its record; `previews` show mask and chosen tiles, `thumbnail` (JPEG) the whole slide.
+    `slide` is its name; `previews` show mask and chosen tiles, `drawn` is what lies below the heat maps.
     """
-    pictures = _pictures(slide, prediction, slide_projection, thumbnail)
+    pictures = _pictures(prediction, slide_projection, drawn)
     html = render_page(
-        str(slide["slide"]),
+        slide,
         f"A new slide against the study: {study}",
         _sections(prediction, pictures, list(previews.values())),
         key_figures={
@@ -80,29 +115,30 @@ def slide_page(
             "tiles": str(len(prediction.tiles)),
         },
     )
-    summary = {
-        "slide": slide["slide"],
-        "tissue": prediction.tissue,
-        "probability": prediction.probability,
-        "probabilities": prediction.probabilities.round(5).to_dict(),
-        "cluster": prediction.cluster,
-        "novelty_percentile": prediction.novelty_percentile,
-        "unlike_training": prediction.unlike_training,
-        "novelty_sentence": _novelty(prediction),
-        "top_genes": prediction.genes.head(20).to_dict(orient="records"),
-    }
+    summary = SlideSummary(
+        slide=slide,
+        tissue=prediction.tissue,
+        probability=prediction.probability,
+        probabilities={str(tissue): float(p) for tissue, p in prediction.probabilities.round(5).items()},
+        cluster=prediction.cluster,
+        novelty_percentile=prediction.novelty_percentile,
+        unlike_training=prediction.unlike_training,
+        novelty_sentence=_novelty(prediction),
+        top_genes=[
+            {str(name): value for name, value in row.items()}
+            for row in prediction.genes.head(20).to_dict(orient="records")
+        ],
+    )
     files = {
         "page.html": html.encode(),
-        "summary.json": json.dumps(summary, indent=1, default=float).encode(),
+        "summary.json": json.dumps(asdict(summary), indent=1, default=float).encode(),
         "genes.csv": prediction.genes.to_csv(index=False).encode(),
         **{f"{name}.png": content for name, content in pictures.items()},
     }
     return SlidePage(Bundle(files), pictures)
 
 
-def _pictures(
-    slide: Mapping[str, Any], prediction: Prediction, slide_projection: AnnData, thumbnail: bytes | None
-) -> dict[str, bytes]:
+def _pictures(prediction: Prediction, slide_projection: AnnData, slide: figures.DrawnSlide) -> dict[str, bytes]:
     tissues = slide_projection.obs["tissue"].astype(str).to_numpy()
     drawn = slide_projection.obs["drawn"].to_numpy(dtype=bool)
     shown = prediction.probabilities.sort_values(ascending=False).head(10)
@@ -122,15 +158,12 @@ def _pictures(
     }
     tiles = prediction.tiles
     places = figures.TilePlaces(tiles["x"].to_numpy(), tiles["y"].to_numpy(), tiles["size"].to_numpy())
-    drawn_slide = figures.DrawnSlide(thumbnail, (slide["width"], slide["height"]), slide["mpp"])
     probability = tiles["probability"].to_numpy()
     title = f"Probability of {prediction.tissue.replace('_', ' ')}"
-    pictures["heat_tissue"] = png(
-        figures.tile_heatmap(places, probability, title, slide=drawn_slide, label="probability")
-    )
+    pictures["heat_tissue"] = png(figures.tile_heatmap(places, probability, title, slide=slide, label="probability"))
     if prediction.heat is not None:
         pictures["heat_gene"] = png(
-            figures.tile_heatmap(places, prediction.heat, str(prediction.heat_gene), slide=drawn_slide)
+            figures.tile_heatmap(places, prediction.heat, str(prediction.heat_gene), slide=slide)
         )
     return pictures
 

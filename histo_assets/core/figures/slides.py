@@ -103,9 +103,9 @@ def slide_sizes(raw_slides: pd.DataFrame, title: str = "Slide files") -> Figure:
 
 
 def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: str = "slide") -> Figure:
-    """Return, slide by slide, what became of the grid's cells and of the tiles that were looked at.
+    """Return, slide by slide, what became of the grid's cells and of the tiles that were judged.
 
-    `funnel` has `slide`, `candidates` (grid cells), `no_tissue`, a count per reason, `good` (looked at and
+    `funnel` has `slide`, `candidates` (grid cells), `no_tissue`, a count per reason, `good` (judged and
     passed) and `kept`; `row` is what a row stands for. Of more than 60 rows those that kept the smallest
     share are drawn.
     """
@@ -132,9 +132,9 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
     dress(left, "Grid cells", "cells", grid="x")
     legend(left, loc="upper left", bbox_to_anchor=(0, -0.02 - 0.45 / figure.get_figheight()), ncols=2)
     reasons = [c for c in counts.columns if c not in {"slide", "candidates", "no_tissue", "good", "kept"}]
-    looked = {"kept": counts["kept"], "good": (counts["good"] - counts["kept"]).clip(lower=0)}
-    looked |= {reason: counts[reason] for reason in reasons if counts[reason].any()}
-    named = {REASONS.get(key, key.replace("_", " ")): part.to_numpy(dtype=float) for key, part in looked.items()}
+    tallies = {"kept": counts["kept"], "good": (counts["good"] - counts["kept"]).clip(lower=0)}
+    tallies |= {reason: counts[reason] for reason in reasons if counts[reason].any()}
+    named = {REASONS.get(key, key.replace("_", " ")): part.to_numpy(dtype=float) for key, part in tallies.items()}
     paints = (colour for colour in ("#c1121f", "#e69f00", "#7b3294", "#56b4e9", "#8c510a", "#4d4d4d", *SERIES))
     colours = {"kept": "#2a7f62", "good, not needed": "#a5d3c1"}
     colours |= {name: next(paints) for name in named if name not in colours}
@@ -147,27 +147,27 @@ def funnel_figure(funnel: pd.DataFrame, title: str = "From grid to tiles", row: 
 
 
 def jpeg_size_figure(
-    looked: Any, threshold: float | Mapping[str, float] | None, title: str = "Size of the tiles"
+    tiles: Any, threshold: float | Mapping[str, float] | None, title: str = "Size of the tiles"
 ) -> Figure:
-    """Return the distribution of JPEG sizes of the tiles that were looked at, with the threshold.
+    """Return the distribution of the JPEG sizes of tiles, with the threshold.
 
-    `looked` has `jpeg_bytes` (bytes per pixel), and may have `tissue`, where there are several a row each, and
+    `tiles` has `jpeg_bytes` (bytes per pixel), and may have `tissue`, where several have a row each, and
     `reason`, empty for a tile that passed. `threshold` holds for all, or by tissue key.
     """
-    if reason := problem(looked, "jpeg_bytes"):
+    if reason := problem(tiles, "jpeg_bytes"):
         return message_figure(title, reason)
-    size = numbers(looked["jpeg_bytes"])
-    tissues = np.array(texts(looked["tissue"]) if "tissue" in looked.columns else [""] * len(size))
+    size = numbers(tiles["jpeg_bytes"])
+    tissues = np.array(texts(tiles["tissue"]) if "tissue" in tiles.columns else [""] * len(size))
     keys = sorted(set(tissues))
-    given = {key: threshold.get(key) if isinstance(threshold, Mapping) else threshold for key in keys}
-    limits = {row: limit for row, key in enumerate(keys) if (limit := given[key]) is not None}
+    thresholds = {key: threshold.get(key) if isinstance(threshold, Mapping) else threshold for key in keys}
+    limits = {row: limit for row, key in enumerate(keys) if (limit := thresholds[key]) is not None}
     several = len(keys) > 1
     figure, axes = new_axes(8.5, height_for(len(keys))) if several else new_axes(8, 3.6)
     median = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else np.nan
     whole = f"{thousands(len(size))} tiles" + (f" of {len(keys)} tissues" if several else "")
     headline(figure, f"{title}: {whole}, median {median:.2g} bytes per pixel")
     if not several:
-        passed = np.array([not name for name in texts(looked["reason"])]) if "reason" in looked.columns else size >= 0
+        passed = np.array([not name for name in texts(tiles["reason"])]) if "reason" in tiles.columns else size >= 0
         parts = {"passed": size[passed & np.isfinite(size)], "rejected": size[~passed & np.isfinite(size)]}
         axes.hist(
             list(parts.values()), bins=40, stacked=True, color=[ACCENT, "#e69f00"], label=list(parts), linewidth=0
@@ -191,18 +191,18 @@ def jpeg_size_figure(
 
 
 def tile_pictures(
-    looked: pl.DataFrame,
+    decisions: pl.DataFrame,
     funnel: pd.DataFrame,
     previews: Mapping[str, bytes],
     rejected: Mapping[str, bytes],
     sheet: bytes,
     threshold: float,
 ) -> dict[str, Figure | bytes]:
-    """Return what is to be seen of cut tiles, by name: the same in the UI and of a single slide.
+    """Return the pictures of cut tiles, by name: the same in the UI and for a single slide.
 
     Parameters
     ----------
-    looked, funnel
+    decisions, funnel
         Those of a `TileSet`.
     previews
         By slide, a JPEG of it with its tiles outlined; the first twelve are shown.
@@ -218,7 +218,7 @@ def tile_pictures(
         "tiles": sheet,
         "chosen": image_grid(list(first.values()), list(first), min(4, max(1, len(first))), "Tissue and chosen tiles"),
         "rejections": funnel_figure(funnel),
-        "jpeg_size": jpeg_size_figure(looked, threshold),
+        "jpeg_size": jpeg_size_figure(decisions, threshold),
     }
     if rejected:
         pictures["thrown_out"] = image_grid(list(rejected.values()), list(rejected), 8, "Thrown out")

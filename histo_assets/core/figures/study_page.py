@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 
@@ -24,6 +24,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class Headline(Protocol):
+    """What the page needs to know of an evaluation: the side that reports, and accuracies, 0 to 1."""
+
+    @property
+    def judged_on(self) -> str: ...  # noqa: D102
+    @property
+    def slide_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def slide_accuracy_low(self) -> float: ...  # noqa: D102
+    @property
+    def slide_accuracy_high(self) -> float: ...  # noqa: D102
+    @property
+    def tile_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def logistic_regression_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def lightgbm_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def colour_histogram_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def majority_accuracy(self) -> float: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class TrainingTables:
     """What a study that trains has besides."""
@@ -33,7 +56,7 @@ class TrainingTables:
     confusions_by_experiment: Mapping[str, pd.DataFrame]
     studied: str
     evaluation: pd.DataFrame
-    headline: Mapping[str, Any]
+    headline: Headline
     confusions: Mapping[str, pd.DataFrame]
     epoch_projections: Mapping[str, AnnData]
 
@@ -65,11 +88,45 @@ class StudyTables:
 
 
 @dataclass(frozen=True)
+class KeyFigures:
+    """What stands at the head of the page.
+
+    Attributes
+    ----------
+    slides, quarantined, missing
+        Selected slides, those of them whose file cannot be used, and those that are not there.
+    donors
+        Donors of the split.
+    tiles
+        Tiles kept.
+    genes
+        Genes that passed the filters.
+    slide_accuracy
+        The network's accuracy on slides of the side that reports, 0 to 1; None where nothing was trained.
+    recoverable_genes
+        Genes that are shown to be recoverable by any regressor.
+    """
+
+    slides: int
+    quarantined: int
+    missing: int
+    donors: int
+    tiles: int
+    genes: int
+    slide_accuracy: float | None
+    recoverable_genes: int
+
+    def by_name(self) -> dict[str, int | float]:
+        """Return the figures that there are, by name, in their order."""
+        return {name: figure for name, figure in asdict(self).items() if figure is not None}
+
+
+@dataclass(frozen=True)
 class StudyPage:
     """The page, its key figures and the picture that stands for it."""
 
     html: str
-    key_figures: dict[str, Any]
+    key_figures: KeyFigures
     cover: bytes
 
 
@@ -91,26 +148,26 @@ def study_page(title: str, description: str, assumptions: Sequence[str], tables:
         title,
         description,
         sections,
-        key_figures={name.replace("_", " "): _shown(value) for name, value in figures.items()},
+        key_figures={name.replace("_", " "): _shown(value) for name, value in figures.by_name().items()},
     )
     return StudyPage(html, figures, png(_scatter(tables.slide_projection, "Slides")))
 
 
-def key_figures(t: StudyTables) -> dict[str, Any]:
-    """Return the counts and figures that stand at the head of the page, by name."""
-    return {
-        "slides": int(t.raw_slides["slide"].nunique()),
-        "quarantined": int(t.raw_slides["quarantined"].notna().sum()),
-        "missing": int(t.raw_slides["missing"].notna().sum()),
-        "donors": len(t.split),
-        "tiles": int(t.funnel["kept"].sum()),
-        "genes": t.expression.n_vars,
-        **({"slide_accuracy": t.training.headline["slide_accuracy"]} if t.training else {}),
-        "recoverable_genes": int(t.recoverable.loc[t.recoverable["recoverable"], "gene"].nunique()),
-    }
+def key_figures(t: StudyTables) -> KeyFigures:
+    """Return the counts and figures that stand at the head of the page."""
+    return KeyFigures(
+        slides=int(t.raw_slides["slide"].nunique()),
+        quarantined=int(t.raw_slides["quarantined"].notna().sum()),
+        missing=int(t.raw_slides["missing"].notna().sum()),
+        donors=len(t.split),
+        tiles=int(t.funnel["kept"].sum()),
+        genes=t.expression.n_vars,
+        slide_accuracy=t.training.headline.slide_accuracy if t.training else None,
+        recoverable_genes=int(t.recoverable.loc[t.recoverable["recoverable"], "gene"].nunique()),
+    )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: float) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
 
 
@@ -174,16 +231,18 @@ def _expression_section(t: StudyTables) -> Section:
 def _model_section(chosen: str, t: TrainingTables | None) -> Section:
     if t is None:
         return Section("Network", (Paragraph(f"Serving as it is, nothing was trained: {chosen}."),))
+    judged = t.headline
     saved = t.experiments[(t.experiments["experiment"] == t.studied) & t.experiments["saved"]]
     return Section(
         "Classifier",
         (
             Paragraph(f"Serving: {chosen}."),
             Paragraph(
-                "On {judged_on}: slide accuracy {slide_accuracy:.3f} (95 % over donors: {slide_accuracy_low:.3f} to"
-                " {slide_accuracy_high:.3f}), tile accuracy {tile_accuracy:.3f}; on its embeddings logistic regression"
-                " {logistic_regression_accuracy:.3f}, LightGBM {lightgbm_accuracy:.3f}; colour histogram"
-                " {colour_histogram_accuracy:.3f}, commonest tissue {majority_accuracy:.3f}.".format(**t.headline)
+                f"On {judged.judged_on}: slide accuracy {judged.slide_accuracy:.3f} (95 % over donors:"
+                f" {judged.slide_accuracy_low:.3f} to {judged.slide_accuracy_high:.3f}), tile accuracy"
+                f" {judged.tile_accuracy:.3f}; on its embeddings logistic regression"
+                f" {judged.logistic_regression_accuracy:.3f}, LightGBM {judged.lightgbm_accuracy:.3f}; colour histogram"
+                f" {judged.colour_histogram_accuracy:.3f}, commonest tissue {judged.majority_accuracy:.3f}."
             ),
             _picture(learning.experiment_times(t.experiments), "Training time by experiment (Fig. 4)."),
             _picture(learning.experiment_curves(t.experiments), "Experiments, epoch by epoch (Figs. 11, 12)."),
@@ -191,11 +250,11 @@ def _model_section(chosen: str, t: TrainingTables | None) -> Section:
             _picture(learning.epoch_table_figure(saved), "The studied experiment at its checkpoints (Table 1)."),
             _picture(
                 evaluation.confusion_figure(t.confusions["slide"], "Slides"),
-                f"Confusion of slides of {t.headline['judged_on']} (Fig. 9).",
+                f"Confusion of slides of {judged.judged_on} (Fig. 9).",
             ),
             _picture(
                 evaluation.confusion_figure(t.confusions["tile"], "Tiles"),
-                f"Confusion of tiles of {t.headline['judged_on']} (Fig. 9).",
+                f"Confusion of tiles of {judged.judged_on} (Fig. 9).",
             ),
             _picture(
                 evaluation.confusion_grid(t.confusions_by_experiment),

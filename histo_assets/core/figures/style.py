@@ -181,9 +181,9 @@ def _encoded(picture: Image, colours: int | None) -> bytes:
     if colours is not None:
         kept = [int(colour[i : i + 2], 16) for colour in _KEPT for i in (1, 3, 5)]
         sparse = picture.resize((-(-picture.width // 3), -(-picture.height // 3)), Image.Resampling.NEAREST)
-        found = sparse.quantize(colours - len(_KEPT), dither=Image.Dither.NONE).getpalette() or []
+        rgb = sparse.quantize(colours - len(_KEPT), dither=Image.Dither.NONE).getpalette() or []
         palette = Image.new("P", (1, 1))
-        padded = [*found, *([0] * 768)][: 3 * (colours - len(_KEPT))]
+        padded = [*rgb, *([0] * 768)][: 3 * (colours - len(_KEPT))]
         palette.putpalette([*padded, *kept])
         painted = picture.quantize(palette=palette, dither=Image.Dither.NONE)
         paper = Image.fromarray(np.where((np.asarray(picture) == 255).all(axis=2), 255, 0).astype(np.uint8))

@@ -15,7 +15,7 @@ class LearningError(HistoError):
 
 
 class TileBytes(Protocol):
-    """Whatever gives the JPEGs of tiles; `tiling.shards.TileReader` does."""
+    """Whatever gives the JPEGs of tiles; `tiling.tile_set.TileReader` does."""
 
     def read(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the JPEG of each row (columns shard, offset, length, tissue), in their order."""

@@ -81,10 +81,10 @@ class FastStages(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Return the maps that the stages make of `tiles`, in `precision`."""
-        given = tiles.to(self.precision)
-        together = max(1, _CPU_PIXELS // given[0, 0].numel()) if given.device.type == "cpu" else len(given)
+        tiles = tiles.to(self.precision)
+        together = max(1, _CPU_PIXELS // tiles[0, 0].numel()) if tiles.device.type == "cpu" else len(tiles)
         with torch.no_grad():
-            return torch.cat([self.body(given[start : start + together]) for start in range(0, len(given), together)])
+            return torch.cat([self.body(tiles[start : start + together]) for start in range(0, len(tiles), together)])
 
 
 def _fold(module: nn.Module) -> None:
@@ -106,10 +106,10 @@ def as_tensor(batch: Batch, device: torch.device) -> Tensor:
     """
     if device.type == "cpu":
         return torch.from_numpy(batch.floats()).permute(0, 3, 1, 2)
-    return looked_up(torch.from_numpy(batch.pixels).to(device), torch.from_numpy(batch.tables).to(device))
+    return lookup(torch.from_numpy(batch.pixels).to(device), torch.from_numpy(batch.tables).to(device))
 
 
-def looked_up(pixels: Tensor, tables: Tensor) -> Tensor:
+def lookup(pixels: Tensor, tables: Tensor) -> Tensor:
     """Return (n, 3, h, w) float32, channels last, of pixels (n, h, w, 3) uint8 and tables (n, 256, 3)."""
     levels = pixels.flatten(1, 2).long()
     return torch.gather(tables, 1, levels).view(pixels.shape).permute(0, 3, 1, 2)
@@ -122,7 +122,7 @@ def network_outputs(
     inference: Inference,
     progress: Progress = silent,
 ) -> tuple[Matrix, Matrix]:
-    """Return what a network in evaluation mode says of tiles.
+    """Return the embeddings and predictions of tiles by a network in evaluation mode.
 
     Parameters
     ----------
@@ -151,9 +151,9 @@ def network_outputs(
     embeddings = np.empty((rows.height, network.backbone.dim), np.float32)
     log_probabilities = np.empty((rows.height, network.n_classes), np.float32)
     say = EveryFewSeconds(progress)
-    made = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, inference.workers)
+    batches = in_order(lambda positions: plain(pixels.read(positions), network.backbone), plan, inference.workers)
     with threads(inference.threads):
-        for positions, batch in zip(plan, made, strict=True):
+        for positions, batch in zip(plan, batches, strict=True):
             with torch.inference_mode():
                 embedding = head.embed(stages(as_tensor(batch, device)).float())
                 logits = head.classify(embedding)

@@ -52,7 +52,7 @@ class FoundationNetwork(nn.Module):
         return [_Tokens(self.model)]
 
     def head(self) -> TokenPooling:
-        """Return what pools the tokens."""
+        """Return the module that pools the tokens."""
         return TokenPooling(self.backbone)
 
 
@@ -115,11 +115,11 @@ def _timm(backbone: Backbone) -> nn.Module:
 
 def _timm_from(backbone: Backbone, file: Path) -> nn.Module:
     model = _timm(backbone)
-    own, found = model.state_dict(), read_weights(file)
-    wrong = [name for name, tensor in own.items() if name not in found or found[name].shape != tensor.shape]
+    own, tensors = model.state_dict(), read_weights(file)
+    wrong = [name for name, tensor in own.items() if name not in tensors or tensors[name].shape != tensor.shape]
     if wrong:
         raise _unlike(backbone, file, len(wrong), wrong[0])
-    model.load_state_dict({name: found[name] for name in own})
+    model.load_state_dict({name: tensors[name] for name in own})
     return model
 
 
@@ -127,8 +127,8 @@ def _transformers(backbone: Backbone) -> nn.Module:
     import transformers
 
     build = getattr(transformers, backbone.architecture)
-    made: nn.Module = build(build.config_class(**backbone.options), **_pooler(backbone))
-    return made
+    model: nn.Module = build(build.config_class(**backbone.options), **_pooler(backbone))
+    return model
 
 
 def _transformers_from(backbone: Backbone, folder: Path) -> nn.Module:
@@ -144,17 +144,17 @@ def _transformers_from(backbone: Backbone, folder: Path) -> nn.Module:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, **_pooler(backbone)}
     try:
-        model, told = build.from_pretrained(folder, **options)
+        model, loading = build.from_pretrained(folder, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LearningError(f"the weights in {folder} cannot be read ({reason}); fetch them again") from None
-    wrong = [*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])]
+    wrong = [*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])]
     if wrong:
         raise _unlike(backbone, folder, len(wrong), str(wrong[0]))
     return cast(nn.Module, model)
 
 
-def _pooler(backbone: Backbone) -> dict[str, Any]:
+def _pooler(backbone: Backbone) -> dict[str, bool]:
     return {"add_pooling_layer": False} if backbone.architecture == "ViTModel" else {}
 
 

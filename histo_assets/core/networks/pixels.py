@@ -23,7 +23,7 @@ Tiles = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 
 CACHE_BYTES = 1 << 30
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 _TURNS = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 
@@ -173,16 +173,16 @@ def _tables(backbone: Backbone, densities: npt.NDArray[np.float64]) -> Tiles:
     return np.asarray(tables, np.float32)
 
 
-def in_order(made: Callable[[Positions], Made], plan: Sequence[Positions], workers: int) -> Iterator[Made]:
-    """Yield `made(positions)` for each entry of `plan`, made ahead by `workers` threads (0: none)."""
+def in_order(make: Callable[[Positions], Result], plan: Sequence[Positions], workers: int) -> Iterator[Result]:
+    """Yield `make(positions)` for each entry of `plan`, made ahead by `workers` threads (0: none)."""
     if workers == 0:
-        yield from map(made, plan)
+        yield from map(make, plan)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             for positions in plan:
-                waiting.append(pool.submit(made, positions))
+                waiting.append(pool.submit(make, positions))
                 if len(waiting) > workers + 1:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,4 +1,4 @@
-"""What a network says of tiles, as a table."""
+"""The predictions of a network for tiles, as a table."""
 
 from __future__ import annotations
 

@@ -74,20 +74,20 @@ def _lite(name: str) -> Backbone:
 def _timm(
     name: str, repository: str, dim: int, licence: str, architecture: str, options: Mapping[str, Any], **more: Any
 ) -> Backbone:
-    given = {"mean": _IMAGENET_MEAN, "std": _IMAGENET_SD, "gated": True, "input_px": 224, **more}
+    defaults = {"mean": _IMAGENET_MEAN, "std": _IMAGENET_SD, "gated": True, "input_px": 224, **more}
     source = f"timm:{repository}"
     return Backbone(
-        name, dim, licence=licence, source=source, architecture=architecture, options={**_TOKENS, **options}, **given
+        name, dim, licence=licence, source=source, architecture=architecture, options={**_TOKENS, **options}, **defaults
     )
 
 
 def _transformers(
     name: str, repository: str, dim: int, licence: str, architecture: str, options: Mapping[str, Any], **more: Any
 ) -> Backbone:
-    given = {"mean": _IMAGENET_MEAN, "std": _IMAGENET_SD, "input_px": 224, **more}
+    defaults = {"mean": _IMAGENET_MEAN, "std": _IMAGENET_SD, "input_px": 224, **more}
     source = f"transformers:{repository}"
     return Backbone(
-        name, dim, licence=licence, source=source, architecture=architecture, options=dict(options), **given
+        name, dim, licence=licence, source=source, architecture=architecture, options=dict(options), **defaults
     )
 
 

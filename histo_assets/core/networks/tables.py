@@ -6,7 +6,7 @@ from histo_assets.core.tables import Number, Table, Text, column
 
 
 class TilePredictions(Table):
-    """What a network says of tiles."""
+    """Predictions of a network for tiles."""
 
     tile: Text = column("Tile.", unique=True)
     slide: Text = column("Slide.")

@@ -30,17 +30,17 @@ def load_weights(network: Network, weights: str, offline: bool = False) -> None:
     """
     backbone = network.backbone
     path = imagenet_file(backbone, offline) if weights == "imagenet" else Path(weights)
-    found = read_weights(path)
+    tensors = read_weights(path)
     own = network.model.state_dict()
-    names = _matched(found, {name: tuple(tensor.shape) for name, tensor in own.items()})
+    names = _matched(tensors, {name: tuple(tensor.shape) for name, tensor in own.items()})
     if names is None:
         raise LearningError(
-            f"the weights in {path} are those of {_architecture_of(found)}, not of {backbone.name}; "
+            f"the weights in {path} are those of {_architecture_of(tensors)}, not of {backbone.name}; "
             f"name another `backbone` or other `weights`"
         )
     with torch.no_grad():
         for name, source in names.items():
-            own[name].copy_(found[source])
+            own[name].copy_(tensors[source])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -56,13 +56,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise LearningError(f"weights {path} must be a .safetensors file or a .pth state dict")
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise LearningError(f"weights {path} cannot be read ({reason}); fetch or write the file again") from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise LearningError(f"weights {path} must hold a state dict (names to tensors) and nothing else")
-    return dict(found)
+    return dict(tensors)
 
 
 def imagenet_file(backbone: Backbone, offline: bool = False) -> Path:
@@ -111,27 +111,27 @@ def _downloaded_file(name: str, offline: bool) -> Path:
     return target
 
 
-def _matched(found: Mapping[str, Tensor], shapes: Shapes) -> dict[str, str] | None:
-    """Return the name in `found` for each tensor of `shapes` except the classifier, or None if they do not fit.
+def _matched(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, str] | None:
+    """Return the name in `tensors` for each tensor of `shapes` except the classifier, or None if they do not fit.
 
     Names are matched as they are; where they differ (the Lite packages), by order. Counters of
     batches, which older files lack, may be missing.
     """
-    wanted = [name for name in shapes if not name.endswith("num_batches_tracked")]
-    given = [name for name in found if not name.endswith("num_batches_tracked")]
-    if len(wanted) != len(given):
+    needed = [name for name in shapes if not name.endswith("num_batches_tracked")]
+    present = [name for name in tensors if not name.endswith("num_batches_tracked")]
+    if len(needed) != len(present):
         return None
-    pairs = {name: name for name in wanted} if set(wanted) == set(given) else dict(zip(wanted, given, strict=True))
-    for classifier in wanted[-2:]:
-        if found[pairs.pop(classifier)].ndim != len(shapes[classifier]):
+    pairs = {name: name for name in needed} if set(needed) == set(present) else dict(zip(needed, present, strict=True))
+    for classifier in needed[-2:]:
+        if tensors[pairs.pop(classifier)].ndim != len(shapes[classifier]):
             return None
-    if any(tuple(found[source].shape) != shapes[name] for name, source in pairs.items()):
+    if any(tuple(tensors[source].shape) != shapes[name] for name, source in pairs.items()):
         return None
     return pairs
 
 
-def _architecture_of(found: Mapping[str, Tensor]) -> str:
+def _architecture_of(tensors: Mapping[str, Tensor]) -> str:
     for backbone in (known for known in BACKBONES.values() if not known.is_foundation):
-        if _matched(found, tensor_shapes(backbone, 2)) is not None:
+        if _matched(tensors, tensor_shapes(backbone, 2)) is not None:
             return backbone.name
-    return f"an unknown architecture ({len(found)} tensors)"
+    return f"an unknown architecture ({len(tensors)} tensors)"

@@ -1,4 +1,4 @@
-"""What tissue and covariates say of features and of expression, learned on training rows and taken off both."""
+"""The part of tissue and covariates in features and in expression, learned on training rows and taken off both."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Effects:
     slopes: Floats
 
     def of(self, weights: Floats, design: Floats) -> Floats:
-        """Return what tissue `weights` (n, t) and centred `design` (n, c) say: (n, m)."""
-        said = weights @ self.means
-        return said + design @ self.slopes if self.slopes.size else said
+        """Return the part of tissue `weights` (n, t) and centred `design` (n, c): (n, m)."""
+        means = weights @ self.means
+        return means + design @ self.slopes if self.slopes.size else means
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Adjustment:
         return self.code.design(table, len(weights)) - weights @ self.design_means
 
     def standardised(self, X: NDArray[Any], weights: Floats, design: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return features (n, d) less what tissue and covariates say, in clipped deviations, and where clipped."""
+        """Return features (n, d) less the part of tissue and covariates, in clipped deviations, and where clipped."""
         if X.ndim != 2 or X.shape[1] != len(self.scale):
             raise PredictionError(f"features of shape {X.shape} do not fit a regressor of {len(self.scale)} features")
         deviations = (X - self.features.of(weights, design)) / self.scale

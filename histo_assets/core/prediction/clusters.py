@@ -34,9 +34,9 @@ def find_clusters(pcs: NDArray[Any], k: int, seed: int, fit: NDArray[np.bool_] |
     if not distinct:
         raise PredictionError("clusters need at least one training row; select more slides")
     points = np.asarray(pcs, dtype=np.float64)
-    found = KMeans(min(k, distinct), n_init=10, random_state=seed).fit(points[rows])
-    sizes = np.bincount(found.labels_, minlength=len(found.cluster_centers_))
-    centres = found.cluster_centers_[np.argsort(-sizes, kind="stable")]
+    kmeans = KMeans(min(k, distinct), n_init=10, random_state=seed).fit(points[rows])
+    sizes = np.bincount(kmeans.labels_, minlength=len(kmeans.cluster_centers_))
+    centres = kmeans.cluster_centers_[np.argsort(-sizes, kind="stable")]
     return Clusters(nearest_cluster(centres, points), centres)
 
 
@@ -69,7 +69,7 @@ def mean_by_cluster(Y: NDArray[Any], labels: NDArray[np.int64], clusters: int | 
 def cluster_average(
     X: NDArray[Any], Y: NDArray[Any], folds: NDArray[np.int64], k: int, seed: int
 ) -> NDArray[np.float32]:
-    """Return what clusters say of rows they were not made of: (n, g) float32.
+    """Return the predictions by clusters of rows that they were not made of: (n, g) float32.
 
     Components, clusters and their mean expression come from the other folds (locked rows: from all folds).
     """
@@ -78,7 +78,7 @@ def cluster_average(
         train = (folds >= 0) & (folds != fold)
         centred = np.asarray(X, dtype=np.float64) - X[train].mean(axis=0, dtype=np.float64)
         pcs = centred @ spectrum(centred[train]).right[:, :CLUSTER_COMPONENTS]
-        found = find_clusters(pcs, k, seed, train)
-        means = mean_by_cluster(Y[train], found.labels[train], len(found.centres))
-        predicted[folds == fold] = means[found.labels[folds == fold]]
+        clusters = find_clusters(pcs, k, seed, train)
+        means = mean_by_cluster(Y[train], clusters.labels[train], len(clusters.centres))
+        predicted[folds == fold] = means[clusters.labels[folds == fold]]
     return predicted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,6 @@ class CovariateCode:
                 f"covariate {absent[0]!r} is not a column of the table; it has {', '.join(map(str, table))}"
             )
         return np.hstack([_coded(table[column.name], column) for column in self.columns])
-
-    def plain(self) -> list[dict[str, Any]]:
-        """Return the coding as JSON can hold it."""
-        return [asdict(column) for column in self.columns]
-
-    @classmethod
-    def from_plain(cls, plain: Sequence[dict[str, Any]]) -> CovariateCode:
-        """Return the coding that `plain` described."""
-        return cls(tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in plain))
 
 
 def usable_covariates(
@@ -129,8 +120,8 @@ def _coded(values: pd.Series, column: Column) -> NDArray[np.float64]:
         absent = ~np.isfinite(numbers)
         scaled = np.where(absent, 0.0, (numbers - column.centre) / column.spread)
         return np.column_stack([scaled, absent])
-    found: NDArray[np.float64] = (_as_text(values)[:, None] == np.array(column.levels, dtype=object)).astype(np.float64)
-    return found
+    onehot: NDArray[np.bool_] = _as_text(values)[:, None] == np.array(column.levels, dtype=object)
+    return onehot.astype(np.float64)
 
 
 def _as_text(values: pd.Series) -> NDArray[Any]:
@@ -151,7 +142,7 @@ def _is_number(values: pd.Series) -> bool:
 def _is_code(values: pd.Series, donors: NDArray[Any]) -> bool:
     numbers = pd.to_numeric(values, errors="coerce")
     present = numbers.notna().to_numpy()
-    found = pd.DataFrame({"value": numbers[present].to_numpy(), "donor": np.asarray(donors, dtype=str)[present]})
-    whole = bool((found["value"] % 1 == 0).all())
-    per_value = found.drop_duplicates().groupby("value").size()
+    pairs = pd.DataFrame({"value": numbers[present].to_numpy(), "donor": np.asarray(donors, dtype=str)[present]})
+    whole = bool((pairs["value"] % 1 == 0).all())
+    per_value = pairs.drop_duplicates().groupby("value").size()
     return whole and len(per_value) <= FEW_VALUES and bool((per_value >= 2).all())

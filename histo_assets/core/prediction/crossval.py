@@ -26,10 +26,10 @@ from histo_assets.core.prediction.frames import (
 )
 from histo_assets.core.prediction.gene_regressor import GeneRegressor
 from histo_assets.core.prediction.metrics import correlation
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.regressor import RegressorSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.scoring import (
-    Judged,
+    GenePredictions,
     gene_figures,
     permutation_null,
     tissue_figures,
@@ -43,7 +43,7 @@ _ARRAYS = ("predictions", "baseline", "adjusted_baseline", "known")
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What a regressor says of samples that it has not seen.
+    """The predictions of a regressor for samples that it has not seen, and their figures.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class CrossValidation:
     baseline
         (n, g) float32: the mean of the row's tissue over the same training rows.
     adjusted_baseline
-        (n, g) float32: `baseline` and what covariates say; `baseline` itself where there are none.
+        (n, g) float32: `baseline` and the part of the covariates; `baseline` itself where there are none.
     known
         (n,) bool: rows of a tissue that training had seen; only these are judged.
     figures
@@ -149,19 +149,19 @@ def cross_validate(
         frames = fold_frames(samples, learn_image)
         whole = whole_frame(samples, learn_image)
         progress(f"{len(frames)} folds and all of them: features adjusted and decomposed")
-        found, model = _predicted(frames, whole, Y, names, progress)
+        oof, model = _predicted(frames, whole, Y, names, progress)
         progress("permuting donors")
-        null = permutation_null(frames, samples, Y, found.known, regressor, settings)
-    judged = Judged(Y, found.predictions, found.baseline, found.adjusted_baseline, found.known, samples)
-    figures = gene_figures(judged, null, names, settings)
+        null = permutation_null(frames, samples, Y, oof.known, regressor, settings)
+    predictions = GenePredictions(Y, oof.predictions, oof.baseline, oof.adjusted_baseline, oof.known, samples)
+    figures = gene_figures(predictions, null, names, settings)
     figures["r_between"] = _between_tissues(model)
     figures = figures.assign(**model.image.gene_columns())
-    by_tissue = tissue_figures(judged, null, names)
+    by_tissue = tissue_figures(predictions, null, names)
     return CrossValidation(
-        found.predictions,
-        found.baseline,
-        found.adjusted_baseline,
-        found.known,
+        oof.predictions,
+        oof.baseline,
+        oof.adjusted_baseline,
+        oof.known,
         figures,
         by_tissue,
         model,
@@ -172,7 +172,7 @@ def cross_validate(
 def out_of_fold_predictions(
     X: NDArray[Any], Y: NDArray[Any], samples: Samples, regressor: RegressorSettings
 ) -> NDArray[np.float32]:
-    """Return what a regressor on other features `X` of the same samples predicts, out of fold: (n, g)."""
+    """Return the out-of-fold predictions of a regressor on other features `X` of the same samples: (n, g)."""
     samples = replace(samples, X=np.asarray(X))
     with regressor.learning() as learn_image:
         frames, whole = fold_frames(samples, learn_image), whole_frame(samples, learn_image)
@@ -185,16 +185,16 @@ def _predicted(
 ) -> tuple[OutOfFold, GeneRegressor]:
     """Return predictions of all rows and the regressor of the whole training side, gene block by gene block."""
     predictions, baseline, adjusted = (np.full(Y.shape, np.nan, dtype=np.float32) for _ in range(3))
-    learned_blocks = []
+    fits = []
     for block in gene_blocks(Y.shape[1]):
         values = np.asarray(Y[:, block], dtype=np.float64)
-        tissue_says, all_say, residual = out_of_fold(frames, values)
-        learned = whole.learn(values, keep=True)
-        tissue_says[whole.test], all_say[whole.test] = learned.tissue, learned.adjusted
-        residual[whole.test] = learned.residual
-        baseline[:, block], adjusted[:, block] = tissue_says, all_say
-        predictions[:, block] = all_say + residual
-        learned_blocks.append(replace(learned, tissue=values[:0], adjusted=values[:0], residual=values[:0]))
+        tissue_means, adjusted_means, residual = out_of_fold(frames, values)
+        fit = whole.learn(values, keep=True)
+        tissue_means[whole.test], adjusted_means[whole.test] = fit.tissue, fit.adjusted
+        residual[whole.test] = fit.residual
+        baseline[:, block], adjusted[:, block] = tissue_means, adjusted_means
+        predictions[:, block] = adjusted_means + residual
+        fits.append(replace(fit, tissue=values[:0], adjusted=values[:0], residual=values[:0]))
         progress(f"{min(block.stop, Y.shape[1])} of {Y.shape[1]} genes predicted")
     known = np.zeros(len(Y), dtype=bool)
     for frame in [*frames, whole]:
@@ -202,16 +202,16 @@ def _predicted(
     if not whole.rows.code.columns:
         adjusted = baseline
     expression = Effects(
-        np.hstack([learned.effects.means for learned in learned_blocks]),
-        np.hstack([learned.effects.slopes for learned in learned_blocks]),
+        np.hstack([fit.effects.means for fit in fits]),
+        np.hstack([fit.effects.slopes for fit in fits]),
     )
-    models = [learned.model for learned in learned_blocks if learned.model is not None]
+    models = [fit.model for fit in fits if fit.model is not None]
     model = GeneRegressor(names, whole.adjustment, expression, type(models[0]).joined(models))
     return OutOfFold(predictions, baseline, adjusted, known), model
 
 
 def _between_tissues(model: GeneRegressor) -> Floats:
-    """Return the correlation, over tissues, of the gene's mean with what the within-tissue model says of it.
+    """Return the correlation, over tissues, of the gene's mean with the within-tissue model's prediction of it.
 
     Negative where the relation inside tissues runs against that between them (Simpson's paradox).
     NaN for trees, which do not reach beyond what they were trained on, and for fewer than three tissues.
@@ -220,5 +220,5 @@ def _between_tissues(model: GeneRegressor) -> Floats:
     if slopes is None or len(model.tissues) < 3:
         return np.full(len(model.genes), np.nan)
     features, genes = model.adjustment.features.means, model.expression.means
-    said = ((features - features.mean(axis=0)) / model.adjustment.scale) @ slopes
-    return correlation(said - said.mean(axis=0), genes - genes.mean(axis=0))
+    predicted = ((features - features.mean(axis=0)) / model.adjustment.scale) @ slopes
+    return correlation(predicted - predicted.mean(axis=0), genes - genes.mean(axis=0))

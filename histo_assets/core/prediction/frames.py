@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from histo_assets.core.prediction.adjustment import Adjustment, Effects, TrainingRows
 from histo_assets.core.prediction.covariates import PredictionError, usable_covariates
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.regressor import Features, ImageModel, Learn
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.spectrum import spectrum
 
 Floats = NDArray[np.float64]
@@ -48,11 +48,11 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What a frame says of a block of genes in its test rows (m, g), and the model if it was kept.
+class BlockFit:
+    """What a frame learned about a block of genes: its prediction for the test rows (m, g), and how it comes about.
 
     `tissue` is the training tissues' mean, `adjusted` that with covariates, `residual` what the image adds.
-    `model` is what says the residual, where it was kept; `effects` the genes' tissue means and slopes.
+    `model` gives the residual, where it was kept; `effects` the genes' tissue means and slopes.
     """
 
     tissue: Floats
@@ -76,12 +76,12 @@ class Frame:
     features: Features
     learn_image: Learn
 
-    def learn(self, Y: Floats, keep: bool = False) -> Learned:
-        """Return what training rows of `Y` (n, g, all rows) teach about the test rows."""
+    def learn(self, Y: Floats, keep: bool = False) -> BlockFit:
+        """Return the fit of genes `Y` (n, g, all rows) on the training rows, with its prediction for the test rows."""
         effects = self.rows.effects(Y[self.train])
         targets = self.rows.residuals(Y[self.train], effects)
         residual, model = self.learn_image(self.features, targets, keep)
-        return Learned(self.weights @ effects.means, effects.of(self.weights, self.design), residual, effects, model)
+        return BlockFit(self.weights @ effects.means, effects.of(self.weights, self.design), residual, effects, model)
 
 
 def checked_samples(paired: PairedSamples) -> tuple[Samples, list[str]]:
@@ -153,22 +153,22 @@ def whole_frame(samples: Samples, learn_image: Learn) -> Frame:
 
 
 def out_of_fold(frames: Sequence[Frame], Y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return what each row's frame, which has not seen it, says: tissue mean, that with covariates, residual.
+    """Return the prediction of each row by the frame that has not seen it: tissue mean, that with covariates, residual.
 
     All (n, g); rows in no frame are NaN.
     """
     tissue, adjusted, residual = (np.full(Y.shape, np.nan) for _ in range(3))
     for frame in frames:
-        learned = frame.learn(Y)
-        tissue[frame.test], adjusted[frame.test] = learned.tissue, learned.adjusted
-        residual[frame.test] = learned.residual
+        fit = frame.learn(Y)
+        tissue[frame.test], adjusted[frame.test] = fit.tissue, fit.adjusted
+        residual[frame.test] = fit.residual
     return tissue, adjusted, residual
 
 
 def plain_baselines(
     samples: Samples, Y: NDArray[Any]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return what tissue alone, and tissue with covariates, say of rows they were not learned on.
+    """Return the predictions by tissue alone, and by tissue and covariates, of rows that they were not learned on.
 
     (n, g) float32 each, and (n,) bool: rows of a tissue that was learned. Locked rows by all folds.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from histo_assets.core.files import write_json
 from histo_assets.core.prediction.adjustment import Adjustment, Effects
-from histo_assets.core.prediction.covariates import CovariateCode, PredictionError
+from histo_assets.core.prediction.covariates import Column, CovariateCode, PredictionError
 from histo_assets.core.prediction.regressors.registry import model_of
 from histo_assets.core.prediction.regressors.regressor import ImageModel
 
@@ -22,11 +22,37 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class _Names:
+    """What `regressor.json` holds of a regressor beside its numbers.
+
+    Attributes
+    ----------
+    kind
+        That of the model of the image.
+    genes, tissues
+        In the order of the columns of the predictions and of the tissues' probabilities.
+    covariates
+        How each becomes columns of the design.
+    """
+
+    kind: str
+    genes: tuple[str, ...]
+    tissues: tuple[str, ...]
+    covariates: tuple[Column, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> _Names:
+        content = json.loads(path.read_text())
+        covariates = (Column(**{**column, "levels": tuple(column["levels"])}) for column in content["covariates"])
+        return cls(content["kind"], tuple(content["genes"]), tuple(content["tissues"]), tuple(covariates))
+
+
+@dataclass(frozen=True)
 class GeneRegressor:
     """Predicts expression (log2 units of the training matrix) from the pooled embedding of a sample.
 
-    The prediction is the tissue's mean, plus what covariates say where they are given, plus what the
-    image says beyond both.
+    The prediction is the tissue's mean, plus the part of covariates where there are any, plus the image's part
+    beyond both.
 
     Attributes
     ----------
@@ -37,7 +63,7 @@ class GeneRegressor:
     expression
         Effects of tissue and covariates on the genes: means (t, g) and slopes (c, g).
     image
-        What the image says beyond both.
+        The image's part beyond both.
     """
 
     genes: tuple[str, ...]
@@ -71,7 +97,7 @@ class GeneRegressor:
         return self.expression.of(weights, design) + self.image.residual(standardised)
 
     def tissue_mean(self, tissue_probabilities: NDArray[Any] | pd.DataFrame) -> Floats:
-        """Return what the tissue alone says of each gene: (n, g) float64."""
+        """Return the prediction of each gene by the tissue alone: (n, g) float64."""
         return self.adjustment.blended(tissue_probabilities) @ self.expression.means
 
     def _prepared(
@@ -101,44 +127,36 @@ class GeneRegressor:
         }
         np.savez(folder / "regressor.npz", **arrays, **self.image.arrays())  # type: ignore[arg-type]
         self.image.write(folder)
-        write_json(
-            folder / "regressor.json",
-            {
-                "kind": self.image.kind,
-                "genes": self.genes,
-                "tissues": adjustment.tissues,
-                "covariates": adjustment.code.plain(),
-            },
-        )
+        names = _Names(self.image.kind, self.genes, adjustment.tissues, adjustment.code.columns)
+        write_json(folder / "regressor.json", asdict(names))
 
     @staticmethod
     def read(folder: str | Path) -> GeneRegressor:
         """Return the regressor that `write` put in `folder`; it predicts the same numbers, bit for bit."""
         folder = Path(folder)
         try:
-            words = json.loads((folder / "regressor.json").read_text())
+            names = _Names.read(folder / "regressor.json")
             with np.load(folder / "regressor.npz", allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
             raise PredictionError(f"{folder} holds no whole gene regressor ({error}); fit it again") from None
         adjustment = Adjustment(
-            tissues=tuple(words["tissues"]),
+            tissues=names.tissues,
             shares=arrays["shares"],
-            code=CovariateCode.from_plain(words["covariates"]),
+            code=CovariateCode(names.covariates),
             design_means=arrays["design_means"],
             features=Effects(arrays["feature_means"], arrays["feature_slopes"]),
             scale=arrays["scale"],
         )
         expression = Effects(arrays["expression_means"], arrays["expression_slopes"])
-        genes = tuple(words["genes"])
         try:
-            model = model_of(words["kind"])
+            model = model_of(names.kind)
         except KeyError:
             raise PredictionError(
-                f"{folder} holds a regressor of kind {words['kind']!r}, which this version does not know; "
+                f"{folder} holds a regressor of kind {names.kind!r}, which this version does not know; "
                 "read it with the version that made it, or fit it again"
             ) from None
-        return GeneRegressor(genes, adjustment, expression, model.read(arrays, folder))
+        return GeneRegressor(names.genes, adjustment, expression, model.read(arrays, folder))
 
 
 @dataclass(frozen=True)
@@ -157,7 +175,7 @@ def tile_contributions(
     genes: Sequence[str] | None = None,
     pooled: NDArray[np.bool_] | None = None,
 ) -> TileContributions:
-    """Return what each tile says of each gene, so that the pooled tiles' mean is the sample's prediction.
+    """Return the prediction of each gene for each tile; the pooled tiles' mean is the sample's prediction.
 
     A tile's value is the sample's prediction plus the tile's difference from the mean embedding times the
     model's derivative at the sample, which is zero for a feature that is clipped there. Tissue,

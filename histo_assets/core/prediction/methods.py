@@ -1,4 +1,4 @@
-"""Methods side by side on the same samples, and the genes that an image can tell."""
+"""Methods side by side on the same samples, and the genes that are recoverable from images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from histo_assets.core.prediction.covariates import PredictionError
 from histo_assets.core.prediction.crossval import out_of_fold_predictions
 from histo_assets.core.prediction.frames import Samples, checked_samples, gene_blocks, plain_baselines
 from histo_assets.core.prediction.metrics import bootstrap_shares, membership, share_explained
+from histo_assets.core.prediction.paired_samples import PairedSamples
 from histo_assets.core.prediction.regressors.ridge import RidgeSettings
-from histo_assets.core.prediction.samples import PairedSamples
 from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ LOCKED_DONORS = 60
 
 
 def recoverable_genes(figures: pd.DataFrame, locked_donors: int, settings: PredictionSettings) -> pd.DataFrame:
-    """Return for every gene whether an image can tell it, and why not where it cannot.
+    """Return for every gene whether it is recoverable from images, and why not where it is not.
 
     A gene is recoverable where q < `max_q`, the lower bound of r2_within is above zero and r2_within is at
     least `min_r2_within`. With `LOCKED_DONORS` locked donors or more, the folds choose each gene's regressor
@@ -112,12 +112,12 @@ def compare_predictions(
         methods[name] = partial(_checked_predictions, name, predicted, Y)
     rows = []
     for method, predict in methods.items():
-        said = predict()
+        predicted = predict()
         for side, locked in (("folds", False), ("locked", True)):
-            judged = np.flatnonzero(known & ((samples.folds < 0) == locked))
-            if len(judged):
-                figures = _method_figures(samples, Y, said, tissue_mean, judged, settings)
-                rows += [(method, side, *figure, len(judged)) for figure in figures]
+            scored = np.flatnonzero(known & ((samples.folds < 0) == locked))
+            if len(scored):
+                figures = _method_figures(samples, Y, predicted, tissue_mean, scored, settings)
+                rows += [(method, side, *figure, len(scored)) for figure in figures]
     return pd.DataFrame(rows, columns=["method", "side", "metric", "value", "low", "high", "n"])
 
 

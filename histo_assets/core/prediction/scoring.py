@@ -1,4 +1,4 @@
-"""Figures of every gene from out-of-fold predictions, tested against donors turned around at random."""
+"""Figures of every gene from out-of-fold predictions, tested against donors sign-flipped at random."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from histo_assets.core.prediction.settings import PredictionSettings
 
 Floats = NDArray[np.float64]
 LOCKED_GENES = 100
-"""Genes whose locked donors are turned around; their statistics are pooled, as they are studentised."""
+"""Genes whose locked donors are sign-flipped; their statistics are pooled, as they are studentised."""
 COLUMNS_AT_ONCE = 4096
 TISSUE_MINIMUM = 20
 """Least number of rows of a tissue for q values of its own."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class GenePredictions:
     """Measured and predicted expression of all rows, and who they are."""
 
     measured: NDArray[Any]
-    predictions: NDArray[np.float32]
+    predicted: NDArray[np.float32]
     baseline: NDArray[np.float32]
     adjusted_baseline: NDArray[np.float32]
     known: NDArray[np.bool_]
     samples: Samples
 
     def side(self, locked: bool) -> NDArray[np.int64]:
-        """Return the rows that are judged: of the folds, or of locked donors."""
+        """Return the rows that are scored: of the folds, or of locked donors."""
         return np.flatnonzero(self.known & ((self.samples.folds < 0) == locked))
 
     def residuals(self, rows: NDArray[np.int64], block: slice) -> tuple[Floats, Floats]:
-        """Return what is left of expression, and of the prediction, over tissue and covariates: (m, g) each."""
+        """Return the residuals of expression, and of its prediction, over tissue and covariates: (m, g) each."""
         adjusted = self.adjusted_baseline[rows, block].astype(np.float64)
-        return self.measured[rows, block] - adjusted, self.predictions[rows, block] - adjusted
+        return self.measured[rows, block] - adjusted, self.predicted[rows, block] - adjusted
 
 
 @dataclass(frozen=True)
 class Null:
-    """Statistics of genes whose donors were turned around: pooled, and in tissues with enough rows."""
+    """Statistics of genes whose donors were sign-flipped: pooled, and in tissues with enough rows."""
 
     pooled: Floats
     tissues: dict[str, Floats]
@@ -71,7 +71,7 @@ def permutation_null(
     regressor: RegressorSettings,
     settings: PredictionSettings,
 ) -> Null:
-    """Return the statistics that genes show when donors are turned around and everything is fitted anew.
+    """Return the statistics that genes show when donors are sign-flipped and everything is fitted anew.
 
     Refitting matters: out-of-fold predictions share training rows, so signs put on fitted predictions
     would call null genes significant too often.
@@ -90,32 +90,34 @@ def permutation_null(
     by_tissue: dict[str, list[Floats]] = {tissue: [] for tissue in _large_tissues(samples, known)}
     for start in range(0, len(signs), at_once):
         batch = range(start, min(start + at_once, len(signs)))
-        turned = np.hstack([signs[at][:, None] * _centred_in_tissue(Y[:, drawn[at]], samples) for at in batch])
-        _, adjusted, residual = out_of_fold(frames, turned)
-        judged = np.flatnonzero(known & (samples.folds >= 0))
-        products = _products((turned - adjusted)[judged], residual[judged], samples.folds[judged])
-        pooled.append(_statistic(products, samples.donors[judged]))
+        flipped = np.hstack([signs[at][:, None] * _centred_in_tissue(Y[:, drawn[at]], samples) for at in batch])
+        _, adjusted, residual = out_of_fold(frames, flipped)
+        scored = np.flatnonzero(known & (samples.folds >= 0))
+        products = _products((flipped - adjusted)[scored], residual[scored], samples.folds[scored])
+        pooled.append(_statistic(products, samples.donors[scored]))
         for tissue, draws in by_tissue.items():
-            inside = samples.tissues[judged] == tissue
-            draws.append(_statistic(products[inside], samples.donors[judged][inside]))
+            inside = samples.tissues[scored] == tissue
+            draws.append(_statistic(products[inside], samples.donors[scored][inside]))
     return Null(np.concatenate(pooled), {tissue: np.concatenate(draws) for tissue, draws in by_tissue.items()})
 
 
-def gene_figures(judged: Judged, null: Null, names: tuple[str, ...], settings: PredictionSettings) -> pd.DataFrame:
+def gene_figures(
+    predictions: GenePredictions, null: Null, names: tuple[str, ...], settings: PredictionSettings
+) -> pd.DataFrame:
     """Return one row a gene.
 
     gene; r2 (over all rows, across tissues); r2_tissue (that of the tissue mean alone); r2_within, _low, _high
     (1 - SSE / SSE of tissue mean and covariates; interval over donors); r_within (correlation of residuals,
-    centred within fold); rmse; p, q (donors turned around, refitted; Benjamini-Hochberg over genes). The same of
-    locked donors with `_locked`; there p comes from turning the donors' contributions around, as nothing is
+    centred within fold); rmse; p, q (donors sign-flipped, refitted; Benjamini-Hochberg over genes). The same of
+    locked donors with `_locked`; there p comes from flipping the signs of the donors' contributions, as nothing is
     refitted. `direction`: whether r_within of locked donors has the sign of the folds' (`same`, `opposed`, '').
     """
-    folds = _side_figures(judged, judged.side(locked=False), len(names), settings)
+    folds = _side_figures(predictions, predictions.side(locked=False), len(names), settings)
     folds["p"] = upper_tail(folds["statistic"].to_numpy(), null.pooled)
-    locked_rows = judged.side(locked=True)
-    locked = _side_figures(judged, locked_rows, len(names), settings)
+    locked_rows = predictions.side(locked=True)
+    locked = _side_figures(predictions, locked_rows, len(names), settings)
     locked["p"] = upper_tail(
-        locked["statistic"].to_numpy(), _turned_contributions(judged, locked_rows, len(names), settings)
+        locked["statistic"].to_numpy(), _sign_flipped_statistics(predictions, locked_rows, len(names), settings)
     )
     for table in (folds, locked):
         table["q"] = benjamini_hochberg(table["p"].to_numpy())
@@ -127,22 +129,22 @@ def gene_figures(judged: Judged, null: Null, names: tuple[str, ...], settings: P
     return figures
 
 
-def tissue_figures(judged: Judged, null: Null, names: tuple[str, ...]) -> pd.DataFrame:
+def tissue_figures(predictions: GenePredictions, null: Null, names: tuple[str, ...]) -> pd.DataFrame:
     """Return one row a gene and tissue of the folds: gene, tissue, n, r (Pearson), rmse, p, q.
 
     p and q only where the tissue has at least 20 rows, Benjamini-Hochberg within the tissue.
     """
-    rows = judged.side(locked=False)
-    labels, frames = judged.samples.tissues[rows], []
+    rows = predictions.side(locked=False)
+    labels, frames = predictions.samples.tissues[rows], []
     for tissue in np.unique(labels):
         inside = rows[labels == tissue]
         r, rmse, statistic = (np.full(len(names), np.nan) for _ in range(3))
         for block in gene_blocks(len(names)):
-            measured, predicted = judged.residuals(inside, block)
+            measured, predicted = predictions.residuals(inside, block)
             rmse[block] = np.sqrt(((measured - predicted) ** 2).mean(axis=0))
             r[block] = correlation(measured - measured.mean(axis=0), predicted - predicted.mean(axis=0))
-            products = _products(measured, predicted, judged.samples.folds[inside])
-            statistic[block] = _statistic(products, judged.samples.donors[inside])
+            products = _products(measured, predicted, predictions.samples.folds[inside])
+            statistic[block] = _statistic(products, predictions.samples.donors[inside])
         tested = str(tissue) in null.tissues
         p = upper_tail(statistic, null.tissues[str(tissue)]) if tested else np.full(len(names), np.nan)
         frames.append(
@@ -161,16 +163,18 @@ def tissue_figures(judged: Judged, null: Null, names: tuple[str, ...]) -> pd.Dat
     return pd.concat(frames, ignore_index=True)
 
 
-def _side_figures(judged: Judged, rows: NDArray[np.int64], genes: int, settings: PredictionSettings) -> pd.DataFrame:
+def _side_figures(
+    predictions: GenePredictions, rows: NDArray[np.int64], genes: int, settings: PredictionSettings
+) -> pd.DataFrame:
     kinds = ("r2", "r2_tissue", "r2_within", "r2_within_low", "r2_within_high", "r_within", "rmse", "statistic")
     columns = {kind: np.full(genes, np.nan) for kind in kinds}
-    donors, folds = judged.samples.donors[rows], judged.samples.folds[rows]
+    donors, folds = predictions.samples.donors[rows], predictions.samples.folds[rows]
     for block in gene_blocks(genes) if len(rows) else ():
-        measured, predicted = judged.residuals(rows, block)
+        measured, predicted = predictions.residuals(rows, block)
         errors, spread = (measured - predicted) ** 2, measured**2
-        values = np.asarray(judged.measured[rows, block], dtype=np.float64)
+        values = np.asarray(predictions.measured[rows, block], dtype=np.float64)
         whole = ((values - values.mean(axis=0)) ** 2).sum(axis=0)
-        tissue_errors = ((values - judged.baseline[rows, block]) ** 2).sum(axis=0)
+        tissue_errors = ((values - predictions.baseline[rows, block]) ** 2).sum(axis=0)
         member = membership(donors)
         columns["r2"][block] = share_explained(errors.sum(axis=0), whole)
         columns["r2_tissue"][block] = share_explained(tissue_errors, whole)
@@ -183,19 +187,21 @@ def _side_figures(judged: Judged, rows: NDArray[np.int64], genes: int, settings:
     return pd.DataFrame(columns)
 
 
-def _turned_contributions(judged: Judged, rows: NDArray[np.int64], genes: int, settings: PredictionSettings) -> Floats:
-    """Return statistics of locked rows with donors' contributions turned around, of a sample of genes."""
+def _sign_flipped_statistics(
+    predictions: GenePredictions, rows: NDArray[np.int64], genes: int, settings: PredictionSettings
+) -> Floats:
+    """Return statistics of locked rows with the donors' contributions sign-flipped, of a sample of genes."""
     if not len(rows):
         return np.zeros(0)
-    donors, member = judged.samples.donors[rows], membership(judged.samples.donors[rows])
+    donors, member = predictions.samples.donors[rows], membership(predictions.samples.donors[rows])
     stride = max(1, genes // LOCKED_GENES)
-    measured, predicted = judged.residuals(rows, slice(0, genes, stride))
-    contributions = member @ _products(measured, predicted, judged.samples.folds[rows])
+    measured, predicted = predictions.residuals(rows, slice(0, genes, stride))
+    contributions = member @ _products(measured, predicted, predictions.samples.folds[rows])
     signs = donor_signs(np.unique(donors), settings.permutations, settings.seed)
     size = np.sqrt((contributions**2).sum(axis=0))
     varying = size > 1e-12
-    turned: Floats = (signs @ contributions[:, varying] / size[varying]).ravel()
-    return turned
+    statistics: Floats = (signs @ contributions[:, varying] / size[varying]).ravel()
+    return statistics
 
 
 def _products(measured: Floats, predicted: Floats, folds: NDArray[np.int64]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,14 +40,30 @@ def cluster_slides(projection: AnnData, k: int, seed: int) -> pd.DataFrame:
     return table
 
 
-def cluster_agreement(table: pd.DataFrame) -> dict[str, float]:
-    """Return how well clusters agree with tissues: adjusted Rand index and normalised mutual information."""
+@dataclass(frozen=True)
+class ClusterAgreement:
+    """How well clusters agree with tissues: 1 where they are the same.
+
+    Attributes
+    ----------
+    ari_with_tissue
+        Adjusted Rand index, about 0 by chance.
+    nmi_with_tissue
+        Normalised mutual information, from 0.
+    """
+
+    ari_with_tissue: float
+    nmi_with_tissue: float
+
+
+def cluster_agreement(table: pd.DataFrame) -> ClusterAgreement:
+    """Return how well the clusters of `cluster_slides` agree with tissues."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    return {
-        "ari_with_tissue": float(adjusted_rand_score(table["tissue"], table["cluster"])),
-        "nmi_with_tissue": float(normalized_mutual_info_score(table["tissue"], table["cluster"])),
-    }
+    return ClusterAgreement(
+        ari_with_tissue=float(adjusted_rand_score(table["tissue"], table["cluster"])),
+        nmi_with_tissue=float(normalized_mutual_info_score(table["tissue"], table["cluster"])),
+    )
 
 
 def cluster_means(clusters: pd.DataFrame, expression: AnnData) -> AnnData:
@@ -62,9 +79,9 @@ def cluster_means(clusters: pd.DataFrame, expression: AnnData) -> AnnData:
     of_slide = clusters[clusters["side"] == "train"].set_index("slide")["cluster"]
     rows, labels = [], []
     for row, names in enumerate(expression.obs["slides"].astype(str)):
-        found = sorted({int(of_slide[name]) for name in names.split(";") if name in of_slide.index})
-        rows += [row] * len(found)
-        labels += found
+        of_sample = sorted({int(of_slide[name]) for name in names.split(";") if name in of_slide.index})
+        rows += [row] * len(of_sample)
+        labels += of_sample
     count = int(clusters["cluster"].max()) + 1
     means = mean_by_cluster(np.asarray(expression.X)[rows], np.asarray(labels, dtype=np.int64), count)
     names = clusters.groupby("cluster")["name"].first()

@@ -41,7 +41,7 @@ class TissueGeneFigures(Table):
 
 
 class RecoverableGenes(Table):
-    """Whether an image can tell a gene, a row a gene, the recoverable ones first."""
+    """Whether a gene is recoverable from images, a row a gene, the recoverable ones first."""
 
     gene: Text = column("Gene.", unique=True)
     regressor: Text = column("Regressor that it is judged by.")

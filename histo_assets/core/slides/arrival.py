@@ -6,14 +6,14 @@ import base64
 import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.ids import match_slide_files
+from histo_assets.core.cohort.slide_files import SlideFiles
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.fetched import (
     FetchedSlide,
@@ -23,9 +23,17 @@ from histo_assets.core.download.fetched import (
     user_files,
     write_record,
 )
-from histo_assets.core.download.sources import SlideSource
+from histo_assets.core.download.slide_source import RemoteSlide, SlideSource
 from histo_assets.core.progress import Progress, silent
-from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
+from histo_assets.core.slides.found import slides_among
+from histo_assets.core.slides.inspection import (
+    inspect_slides,
+    kept_in,
+    name_of_row,
+    names_of_slides,
+    slide_table,
+    thumbnails,
+)
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp
@@ -60,7 +68,7 @@ def arrived_slides(
     if source.kind == "folder":
         return inspect_slides(selected, folder, settings, known), {}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    cohort = set(known or selected["slide"])
+    cohort = {*known, *names_of_slides(selected).values()}
     arrivals = _Arrivals(Path(folder), settings, SlideSource(source, cohort), cohort, progress)
     rows = selected.to_dict("records")
     with ThreadPoolExecutor(source.parallel) as pool:
@@ -79,6 +87,31 @@ def outages(slides: pd.DataFrame, settings: SlideSettings) -> dict[str, str]:
     return dict(zip(missing["slide"], missing["missing"], strict=True))
 
 
+@dataclass(frozen=True)
+class _Inspection:
+    """What a slide is described by once it is dropped.
+
+    Attributes
+    ----------
+    record
+        What is known of its file.
+    assumed
+        The resolution that the settings assumed of it (um/px, NaN for none), as text.
+    thumbnail
+        A small JPEG in base64; empty where it cannot be shown.
+    """
+
+    record: SlideRecord
+    assumed: str
+    thumbnail: str
+
+    @classmethod
+    def of(cls, fetched: FetchedSlide) -> _Inspection | None:
+        """Return the inspection that lies in the record of a fetched slide; None where there is none."""
+        stored = fetched.inspected
+        return cls(SlideRecord(**stored["record"]), stored["assumed"], stored["thumbnail"]) if stored else None
+
+
 class _Arrivals:
     """Slides as they arrive, several threads at once."""
 
@@ -93,8 +126,9 @@ class _Arrivals:
         self.thumbnails: dict[str, bytes] = {}
         self._folder, self._settings, self._source = folder, settings, source
         self._known, self._progress = set(known), progress
-        self._own = [str(path) for path in user_files(folder)]
-        self._own += sorted({str(path.parent) for path in map(Path, self._own) if path.suffix.lower() == ".dcm"})
+        own = slides_among(path.relative_to(folder).as_posix() for path in user_files(folder))
+        folders = [str(folder / slide) for slide, files in own.items() if files != [slide]]
+        self._own = SlideFiles([str(folder / slide) for slide in own], settings.file_name, folders)
         self._in_hand: set[str] = set()
         self._lock = threading.Lock()
 
@@ -102,12 +136,14 @@ class _Arrivals:
         """Return what is known of one slide, after fetching it where need be."""
         slide = str(row["slide"])
         try:
-            own = match_slide_files([slide], self._own, self._known).get(slide)
+            own = self._own.of(name_of_row(row), self._known)
             if own is not None:
                 return kept_in(self._folder, inspect_slide(own, self._settings, slide))
             before = fetched_slide(self._folder, slide)
-            if before is not None and not before.is_there(self._folder) and self._still_holds(before):
-                return self._remembered(before)
+            if before is not None and not before.is_there(self._folder):
+                inspection = _Inspection.of(before)
+                if inspection is not None and inspection.assumed == self._assumed(slide):
+                    return self._remembered(before, inspection)
             return self._fetched({str(name): str(value) for name, value in row.items()}, before)
         except CohortError as error:
             return kept_in(self._folder, SlideRecord("", quarantined=str(error)))
@@ -129,32 +165,26 @@ class _Arrivals:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
             found = kept_in(self._folder, replace(found, digest=fetched.sha256, digest_kind=FETCHED))
-            write_record(self._folder, replace(fetched, inspected=self._inspected(slide, found)))
+            write_record(self._folder, replace(fetched, inspected=asdict(self._inspection(slide, found))))
         finally:
             with self._lock:
                 self._in_hand.discard(slide)
                 drop_over_budget(self._folder, self._settings.source, sparing=self._in_hand)
         return found
 
-    def _find(self, row: Mapping[str, str]) -> Any:
+    def _find(self, row: Mapping[str, str]) -> RemoteSlide:
         with self._lock:
             return self._source.find(row)
 
-    def _inspected(self, slide: str, found: SlideRecord) -> dict[str, Any]:
-        """Return what a dropped slide is described by: its record, the resolution assumed, a small picture."""
+    def _inspection(self, slide: str, found: SlideRecord) -> _Inspection:
         pictures = thumbnails(
             pd.DataFrame([{"slide": slide} | asdict(found)]), str(self._folder), self._settings, _THUMBNAIL_PX, most=1
         )
-        return {
-            "record": asdict(found),
-            "assumed": str(assumed_mpp(self._settings, slide)),
-            "thumbnail": base64.b64encode(pictures.get(slide, b"")).decode(),
-        }
+        return _Inspection(found, self._assumed(slide), base64.b64encode(pictures.get(slide, b"")).decode())
 
-    def _still_holds(self, before: FetchedSlide) -> bool:
-        return before.inspected.get("assumed") == str(assumed_mpp(self._settings, before.slide))
+    def _assumed(self, slide: str) -> str:
+        return str(assumed_mpp(self._settings, slide))
 
-    def _remembered(self, before: FetchedSlide) -> SlideRecord:
-        self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
-        record = {**before.inspected["record"]}
-        return kept_in(self._folder, SlideRecord(**{**record, "path": str(self._folder / before.name)}))
+    def _remembered(self, before: FetchedSlide, inspection: _Inspection) -> SlideRecord:
+        self.thumbnails[before.slide] = base64.b64decode(inspection.thumbnail)
+        return kept_in(self._folder, replace(inspection.record, path=str(self._folder / before.name)))

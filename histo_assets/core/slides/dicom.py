@@ -1,4 +1,4 @@
-"""A DICOM slide: a folder of files, one a level, their frames found without decoding any.
+"""A DICOM slide: a folder of files, one a level, their frames located without decoding any.
 
 Whole-slide images of DICOM PS3.3, C.8.12.4. Frames of JPEG baseline in a full grid are read like the storage
 tiles of a TIFF; other series are left to slideio.
@@ -48,17 +48,17 @@ def read_dicom(path: Path) -> DicomSeries:
     """
     files = sorted(path.glob("*.dcm")) if path.is_dir() else [path]
     read = [_read_level(file) for file in files]
-    found = sorted((level for level in read if level is not None), key=lambda level: -level.stored.width)
-    if not found:
+    levels = sorted((level for level in read if level is not None), key=lambda level: -level.stored.width)
+    if not levels:
         raise SlideError(f"{path.name} holds no DICOM whole-slide image; fetch the slide again")
-    short = [level for level in found if level.frames_found < level.frames]
+    short = [level for level in levels if level.frames_found < level.frames]
     truncated = "; ".join(f"{level.file.name} holds {level.frames_found} of {level.frames} frames" for level in short)
     return DicomSeries(
-        files=tuple(level.file for level in found),
-        levels=tuple(level.stored for level in found),
-        mpp=found[0].mpp,
+        files=tuple(level.file for level in levels),
+        levels=tuple(level.stored for level in levels),
+        mpp=levels[0].mpp,
         truncated=truncated,
-        tiles_can_be_read=all(level.is_full_grid for level in found),
+        tiles_can_be_read=all(level.is_full_grid for level in levels),
     )
 
 

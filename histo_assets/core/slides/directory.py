@@ -57,7 +57,7 @@ class StoredLevel:
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """What the directory of a TIFF slide says.
+    """The content of the directory of a TIFF slide.
 
     `levels` are the tiled pages of the slide itself, finest first; `beyond_end` counts the storage
     tiles and strips of all pages that do not lie within the file, of `stored` in all. `mpp` is NaN
@@ -113,7 +113,7 @@ def read_directory(path: str | os.PathLike[str]) -> TiffDirectory:
 
 
 class _ByThread(logging.Filter):
-    """Keeps what tifffile says of a damaged directory, instead of raising, to the thread that reads it.
+    """Keeps what tifffile logs about a damaged directory, instead of raising, to the thread that reads it.
 
     Slides arrive several threads at once: one's damage must not be taken for another's. The filter is
     put in place once and stays, for taking one away while another thread logs could lose a message.
@@ -121,10 +121,10 @@ class _ByThread(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.said = threading.local()
+        self.local = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        messages: list[str] | None = getattr(self.said, "messages", None)
+        messages: list[str] | None = getattr(self.local, "messages", None)
         if messages is None:
             return True
         if record.levelno >= logging.WARNING:
@@ -137,16 +137,16 @@ _TIFFFILE = _ByThread()
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Yield the list that fills with what tifffile complains of in this thread, inside the block."""
+    """Yield the list that fills with the complaints of tifffile in this thread, inside the block."""
     import tifffile
 
     tifffile.logger().addFilter(_TIFFFILE)
     messages: list[str] = []
-    _TIFFFILE.said.messages = messages
+    _TIFFFILE.local.messages = messages
     try:
         yield messages
     finally:
-        _TIFFFILE.said.messages = None
+        _TIFFFILE.local.messages = None
 
 
 def _extents(page: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -193,8 +193,8 @@ def _level(page: Any) -> StoredLevel:
 
 
 def _aperio_mpp(description: str) -> float:
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
-    return _positive(found.group(1)) if found else math.nan
+    match = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
+    return _positive(match.group(1)) if match else math.nan
 
 
 def _tagged_mpp(page: Any) -> float:

@@ -125,7 +125,7 @@ class StorageTiles:
 
 
 def _jpeg_prefix(level: StoredLevel) -> bytes:
-    """Return what stands before every stored JPEG: start, colour transform and the shared tables.
+    """Return the bytes that stand before every stored JPEG: start, colour transform and the shared tables.
 
     The Adobe marker says whether the components are RGB or YCbCr, which a decoder has to guess otherwise.
     """

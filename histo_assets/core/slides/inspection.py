@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import numpy as np
 import pandas as pd
 
 from histo_assets.core.cohort.errors import CohortError
-from histo_assets.core.cohort.ids import match_slide_files
+from histo_assets.core.cohort.folders import names_that_are_no_text
+from histo_assets.core.cohort.ids import own_name
+from histo_assets.core.cohort.slide_files import SlideFiles
 from histo_assets.core.files import without_folder
 from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.slides.found import found_slides, new_slides, slide_files, why_there_is_none
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
-from histo_assets.core.slides.slide import DRIVERS, open_slide
+from histo_assets.core.slides.slide import open_slide
+
+__all__ = ["slide_files"]
 
 _IDENTITY = ("slide", "donor", "tissue", "sample")
 LEFT_OUT = ("quarantined", "missing")
@@ -31,13 +37,13 @@ def inspect_slides(
     Parameters
     ----------
     selected
-        Rows with slide, donor, tissue and sample.
+        Rows with slide, donor, tissue and sample; `original_slide` where the file's name is not the id.
     folder
         Where the slide files are, at any depth.
     settings
         What is assumed of slides that name no resolution.
     known
-        All slides of the cohort, where `selected` is a part: none of their files is taken for another's.
+        The names of all slides of the cohort, where `selected` is a part: none of their files is taken for another's.
 
     Returns
     -------
@@ -45,9 +51,27 @@ def inspect_slides(
         slide, donor, tissue, sample and the fields of `SlideRecord`; `path` is relative to `folder`, `quarantined`
         the reason why a file cannot be used, or None, `missing` the reason why there is none, or None.
     """
-    files, rows = slide_files(folder), selected.to_dict("records")
-    cohort = known or list(selected["slide"])
-    return slide_table(rows, [_record(str(row["slide"]), files, cohort, folder, settings) for row in rows])
+    files, rows = found_slides(folder, settings), selected.to_dict("records")
+    cohort = {*known, *names_of_slides(selected).values()}
+    records = [_record(row, files, cohort, folder, settings) for row in rows]
+    strange = names_that_are_no_text(folder) if any(record is None for record in records) else []
+    found = [
+        record or SlideRecord("", missing=why_there_is_none(name_of_row(row), files, strange))
+        for row, record in zip(rows, records, strict=True)
+    ]
+    return slide_table(rows, found)
+
+
+def names_of_slides(selected: pd.DataFrame) -> dict[str, str]:
+    """Return slide -> the name that its file goes by."""
+    originals = selected["original_slide"] if "original_slide" in selected else selected["slide"]
+    pairs = zip(selected["slide"].astype(str), originals.astype(str), strict=True)
+    return {slide: own_name(slide, original) for slide, original in pairs}
+
+
+def name_of_row(row: Mapping[Any, Any]) -> str:
+    """Return the name that a slide's file goes by, of the slide's row."""
+    return own_name(str(row["slide"]), str(row.get("original_slide") or ""))
 
 
 def slide_table(rows: Sequence[Mapping[Hashable, Any]], records: Sequence[SlideRecord]) -> pd.DataFrame:
@@ -80,14 +104,47 @@ def kept_in(folder: str | os.PathLike[str], record: SlideRecord) -> SlideRecord:
     return replace(record, path=path, quarantined=plain(record.quarantined), missing=plain(record.missing))
 
 
-def incoming_record(folder: str, slide: str, settings: SlideSettings) -> dict[str, Any]:
-    """Return what `inspect_slides` says of one new slide, as a dictionary of JSON values.
+@dataclass(frozen=True)
+class IncomingSlide:
+    """A slide that has come in.
 
-    Donor and sample are the slide's own name, the tissue is `incoming`; an unknown resolution is None.
+    Attributes
+    ----------
+    slide
+        Its name, which stands for its donor and its sample too.
+    record
+        What is known of its file, its path relative to the folder of incoming slides.
     """
-    record = _record(slide, slide_files(folder), (), folder, settings)
-    row = {"slide": slide, "donor": slide, "tissue": "incoming", "sample": slide} | asdict(record)
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+
+    slide: str
+    record: SlideRecord
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> IncomingSlide:
+        """Return the slide that `as_json` described; what an earlier version did not store is as for any record."""
+        known = {field.name: content[field.name] for field in fields(SlideRecord) if field.name in content}
+        record = SlideRecord(**known)
+        return cls(content["slide"], replace(record, mpp=math.nan) if record.mpp is None else record)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row of `table` as JSON holds it: the tissue is `incoming`, an unknown resolution None."""
+        identity = {"slide": self.slide, "donor": self.slide, "tissue": "incoming", "sample": self.slide}
+        mpp = None if math.isnan(self.record.mpp) else self.record.mpp
+        return identity | asdict(self.record) | {"mpp": mpp}
+
+    def table(self) -> pd.DataFrame:
+        """Return what `inspect_slides` returns, of this slide alone."""
+        return pd.DataFrame([self.as_json()])
+
+
+def inspect_incoming(folder: str, slide: str, settings: SlideSettings) -> IncomingSlide:
+    """Return what `inspect_slides` says of one new slide."""
+    keys = new_slides(folder)
+    if slide in keys:
+        record = kept_in(folder, inspect_slide(Path(folder) / keys[slide], settings, slide))
+    else:
+        record = SlideRecord("", missing=f"no new slide {slide} in the incoming folder{_instead(slide, keys)}")
+    return IncomingSlide(slide, record)
 
 
 def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSettings:
@@ -109,46 +166,28 @@ def thumbnails(slides: pd.DataFrame, folder: str, settings: SlideSettings, max_p
     return {slide: jpeg for slide, jpeg in found.items() if jpeg is not None}
 
 
-def thumbnails_of(record: dict[str, Any], folder: str, settings: SlideSettings, max_px: int) -> list[bytes]:
-    """Return the JPEG of one slide of `folder` in a list, which is empty where it cannot be shown."""
-    return list(thumbnails(pd.DataFrame([record]), folder, settings, max_px, 1).values())
-
-
-def slide_files(folder: str) -> list[str]:
-    """Return the paths of all slide files below `folder`, and of folders of DICOM files, sorted.
-
-    Raises
-    ------
-    SlideError
-        `folder` is not on a local file system.
-    """
-    if "://" in folder:
-        raise SlideError(f"slides.folder is {folder}, but slides are read from a local folder; fetch them first")
-    found: list[str] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(name.lower().endswith(".dcm") for name in files):
-            found.append(parent)
-            folders.clear()
-            continue
-        found += [os.path.join(parent, name) for name in files if _is_slide_name(name)]
-    return sorted(found)
-
-
-def _is_slide_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in DRIVERS
+def thumbnail_of(incoming: IncomingSlide, folder: str, settings: SlideSettings, max_px: int) -> bytes | None:
+    """Return the JPEG of one slide of `folder`, or None where it cannot be shown."""
+    return thumbnails(incoming.table(), folder, settings, max_px, 1).get(incoming.slide)
 
 
 def _record(
-    slide: str, files: Sequence[str], known: Collection[str], folder: str, settings: SlideSettings
-) -> SlideRecord:
+    row: Mapping[Hashable, Any], files: SlideFiles, known: Collection[str], folder: str, settings: SlideSettings
+) -> SlideRecord | None:
+    """Return what is known of a slide; None where it has no file."""
     try:
-        path = match_slide_files([slide], files, known).get(slide)
+        path = files.of(name_of_row(row), known)
     except CohortError as error:
         return kept_in(folder, SlideRecord("", quarantined=str(error)))
     if path is None:
-        return SlideRecord("", missing=f"no file of slide {slide} in the folder of slides; fetch it or leave it out")
-    return kept_in(folder, inspect_slide(path, settings, slide))
+        return None
+    return kept_in(folder, inspect_slide(path, settings, str(row["slide"])))
+
+
+def _instead(slide: str, keys: Collection[str]) -> str:
+    """Return what new slides of that name are called by now, if any, and the way out."""
+    like = sorted(key for key in keys if key.startswith(slide))
+    return f"; it holds {' and '.join(like)}" if like else "; put its file there"
 
 
 def _thumbnail(record: dict[Hashable, Any], folder: str, settings: SlideSettings, max_px: int) -> bytes | None:

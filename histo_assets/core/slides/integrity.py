@@ -12,7 +12,7 @@ import errno
 import hashlib
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from histo_assets.core.slides.dicom import read_dicom
@@ -65,7 +65,7 @@ class SlideRecord:
 def inspect_slide(
     path: str | os.PathLike[str] | None, settings: SlideSettings | None = None, slide_id: str = ""
 ) -> SlideRecord:
-    """Return what is known of the slide at `path`; a bad file is described, never raised.
+    """Return the record of the slide at `path`; a bad file is described, never raised.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def inspect_slide(
 
 
 def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return what identifies a local slide's content, and of what kind that is.
+    """Return a digest that identifies a local slide's content, and its kind.
 
     A slide may hold gigabytes, so its bytes are not hashed: `directory` is the sha256 over size,
     modification time (ns) and TIFF directory (the place and length of every storage tile, all
@@ -202,19 +202,7 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
 
 def _probed(record: SlideRecord, path: Path) -> SlideRecord:
     """Return the record with what slideio says of the file, asked in a child process."""
-    answer = asked(path)
-    if "error" in answer:
-        raise SlideError(answer["error"])
-    mpp = math.nan if answer["mpp"] is None else answer["mpp"]
-    return replace(
-        record,
-        width=answer["width"],
-        height=answer["height"],
-        levels=answer["levels"],
-        vendor=answer["vendor"],
-        mpp=mpp,
-        integrity="unverified",
-    )
+    return replace(record, **asdict(asked(path)), integrity="unverified")
 
 
 def _is_html(path: Path) -> bool:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.slide import open_slide
@@ -24,44 +23,61 @@ from histo_assets.core.slides.slide import open_slide
 SECONDS = 120
 
 
-def asked(path: Path) -> dict[str, Any]:
-    """Return what the child says of the slide at `path`; see `described`.
+@dataclass(frozen=True)
+class SlideDescription:
+    """What a reader says of a slide that it has opened.
+
+    Attributes
+    ----------
+    width, height
+        Size of the finest level, level-0 pixels.
+    levels
+        Number of levels.
+    mpp
+        um/px, NaN where the file names none.
+    vendor
+        Whose format it is.
+    """
+
+    width: int
+    height: int
+    levels: int
+    mpp: float
+    vendor: str
+
+
+def asked(path: Path) -> SlideDescription:
+    """Return what the child says of the slide at `path`, after reading a little of it.
 
     Raises
     ------
     SlideError
-        The file ends the child or keeps it busy for too long; the next file has another.
+        The file does not open, or ends the child or keeps it busy for too long; then the next file has another.
     """
     with _LOCK:
         if _Child.current is None or not _Child.current.is_mine:
             _Child.current = _Child()
         child = _Child.current
         try:
-            return child.answer(path)
+            answer = json.loads(child.answer(path))
         except SlideError:
             child.end()
             _Child.current = None
             raise
+    if "error" in answer:
+        raise SlideError(answer["error"])
+    return SlideDescription(**answer)
 
 
-def described(path: str) -> dict[str, str | int | float | None]:
-    """Return size, levels, resolution and vendor of the slide at `path`, after reading a little of it.
-
-    Returns
-    -------
-    dict
-        `width`, `height` (level-0 pixels), `levels`, `mpp` (um/px or None) and `vendor`; or `error`
-        alone, with the reason.
-    """
+def _answer_to(path: str) -> str:
+    """Return the description of the slide at `path` as JSON, or `error` alone, with the reason."""
     try:
         with open_slide(path) as slide:
             width, height = slide.dimensions
             slide.thumbnail(64)
-            # A resolution of its own: the file may name none, and reading needs none.
-            mpp = None if math.isnan(slide.mpp) else slide.mpp
-            return {"width": width, "height": height, "levels": len(slide.levels), "mpp": mpp, "vendor": slide.vendor}
+            return json.dumps(asdict(SlideDescription(width, height, len(slide.levels), slide.mpp, slide.vendor)))
     except (SlideError, OSError) as error:
-        return {"error": str(error)}
+        return json.dumps({"error": str(error)})
 
 
 class _Child:
@@ -84,8 +100,8 @@ class _Child:
         """Whether this very process started the child; a forked one must not share its pipes."""
         return self._owner == os.getpid()
 
-    def answer(self, path: Path) -> dict[str, Any]:
-        """Return the child's answer to one file."""
+    def answer(self, path: Path) -> bytes:
+        """Return the child's answer to one file, a line of JSON."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -102,8 +118,7 @@ class _Child:
             if not part:
                 raise SlideError(f"{path.name} ends the process that reads it ({self._cause()}); replace it")
             answer += part
-        content: dict[str, Any] = json.loads(answer)
-        return content
+        return answer
 
     def end(self) -> None:
         """End the child, whatever it does."""
@@ -130,7 +145,7 @@ def _serve() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     for line in sys.stdin:
-        print(json.dumps(described(json.loads(line))), file=answers, flush=True)
+        print(_answer_to(json.loads(line)), file=answers, flush=True)
 
 
 def _follow(parent: int) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from histo_assets.core.cohort.slide_files import checked_template
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.files import Settings
 from histo_assets.core.settings import PLACE
+
+
+def _template(template: str | None) -> str | None:
+    return None if template is None else checked_template(template)
 
 
 class SlideSettings(Settings):
@@ -17,6 +22,11 @@ class SlideSettings(Settings):
     folder: Annotated[str, PLACE] = Field(
         default="slides",
         description="Folder of slide files, relative to the study file's (packaged studies: `HISTO_COHORTS`).",
+    )
+    file_name: Annotated[str | None, AfterValidator(_template), PLACE] = Field(
+        default=None,
+        description="How files are named whose names hold more than the slide's, such as `{slide}.*.svs` (TCGA's end "
+        "in a UUID); `*` is anything, `?` one letter. None: a file is named like its slide.",
     )
     source: SourceSettings = Field(
         default=SourceSettings(), description="Where slides come from that are not in the folder yet."

@@ -14,27 +14,27 @@ from histo_assets.core.tiling.filters.registry import REASONS
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.pictures import decoded, mask_of, overlay
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut, first_good
+from histo_assets.core.tiling.tile_set import TileSet
 
 EXAMPLES_PER_REASON = 8
 
-Given: TypeAlias = SlideCut | LeftOut
-"""What a slide came to: its cut, or why it could not be cut."""
+SlideOutcome: TypeAlias = SlideCut | LeftOut
+"""The outcome of a slide: its cut, or why it could not be cut."""
 
 
 def tile_set_of(
     sound: pd.DataFrame,
     jobs: Mapping[str, SlideJob],
-    given: Mapping[str, Given],
+    outcomes: Mapping[str, SlideOutcome],
     counts: Mapping[str, int],
     job: TissueJob,
 ) -> TileSet:
-    """Return the tile set of a tissue from what each of its slides came to, those without a job included."""
+    """Return the tile set of a tissue from the outcomes of its slides, those without a job included."""
     from histo_assets.core.tiling.tables import index_types
 
     columns = index_types()
-    cuts = {slide: given[slide] for slide in jobs}
+    cuts = {slide: outcomes[slide] for slide in jobs}
     donors = dict(zip(sound["slide"], sound["donor"], strict=True))
     rows, previews = [], {}
     for slide, cut in cuts.items():
@@ -45,7 +45,7 @@ def tile_set_of(
         previews[slide] = _preview(jobs[slide], cut, chosen)
     index = pl.concat(rows) if rows else pl.DataFrame(schema=columns)
     whole = [cut for cut in cuts.values() if isinstance(cut, SlideCut)]
-    left_out = {slide: reason for slide, result in given.items() if (reason := _left_out(result))}
+    left_out = {slide: reason for slide, outcome in outcomes.items() if (reason := _left_out(outcome))}
     missing = {slide: out.reason for slide, out in left_out.items() if out.missing}
     settings = job.tiling
     wanted = settings.tiles_per_tissue or settings.tiles_per_slide * len(sound)
@@ -53,24 +53,24 @@ def tile_set_of(
         index=index,
         funnel=_funnel(whole, counts, settings),
         tissue=job.tissue,
-        parameters=settings_digest(settings.without_overrides(), job.slides.max_lost_share),
+        parameters=settings_digest(settings.without_overrides(), job.slide_settings.max_lost_share),
         shard_root=job.shard_root,
         quarantined={slide: left_out[slide].reason for slide in jobs if slide in left_out and slide not in missing},
         complete=len(index) >= wanted,
         previews=previews,
         rejected=_examples(whole),
-        looked=_looked(whole),
+        decisions=_decisions(whole),
         lost_storage_tiles={cut.slide: cut.lost_storage_tiles for cut in whole if cut.lost_storage_tiles},
         missing=missing,
         left_out={slide: out.reason for slide, out in left_out.items()},
     )
 
 
-def _left_out(result: Given) -> LeftOut | None:
+def _left_out(outcome: SlideOutcome) -> LeftOut | None:
     """Return why a slide gives no tiles, or None where it does."""
-    if isinstance(result, LeftOut):
-        return result
-    return LeftOut(result.quarantined) if result.quarantined else None
+    if isinstance(outcome, LeftOut):
+        return outcome
+    return LeftOut(outcome.quarantined) if outcome.quarantined else None
 
 
 def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def _rows(job: SlideJob, cut: SlideCut, donor: str, count: int) -> list[dict[str
 
 
 def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSettings) -> pd.DataFrame:
-    """Return the tally of what was looked at until each slide had its tiles; all of it, where it fell short.
+    """Return the tally of the candidates tried until each slide had its tiles; of all, where it fell short.
 
     A deeper cut, left by an earlier run that wanted more, gives the same tally.
     """
@@ -104,9 +104,10 @@ def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSet
     rows = []
     for cut in cuts:
         slide, count = cut.slide, counts[cut.slide]
-        looked = [candidate.reason for candidate in (cut.looked if count < short else first_good(cut.looked, count))]
-        rejected = {reason: looked.count(reason) for reason in REASONS}
-        good = looked.count("")
+        decisions = cut.decisions if count < short else first_good(cut.decisions, count)
+        reasons = [decision.reason for decision in decisions]
+        rejected = {reason: reasons.count(reason) for reason in REASONS}
+        good = reasons.count("")
         kept = 0 if cut.quarantined else good
         rows.append(
             {
@@ -122,8 +123,8 @@ def _funnel(cuts: list[SlideCut], counts: Mapping[str, int], settings: TilingSet
     return pd.DataFrame(rows, columns=columns).astype({name: "int64" for name in columns[1:]})
 
 
-def _looked(cuts: list[SlideCut]) -> pl.DataFrame:
-    rows = [(cut.slide, looked.reason, looked.quality["jpeg_bytes"]) for cut in cuts for looked in cut.looked]
+def _decisions(cuts: list[SlideCut]) -> pl.DataFrame:
+    rows = [(cut.slide, each.reason, each.quality["jpeg_bytes"]) for cut in cuts for each in cut.decisions]
     schema = {"slide": pl.String, "reason": pl.String, "jpeg_bytes": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -1,4 +1,4 @@
-"""JPEG-size thresholds from the data: what the study of the post found by hand, tissue by tissue."""
+"""JPEG-size thresholds from the data: what the post's authors set by hand, tissue by tissue."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _DIGITS = 4
 class TissueThreshold:
     """What is proposed for one tissue.
 
-    `threshold` is in JPEG bytes per pixel, None with a `reason` where too few tiles were looked at; `rejected` is the
-    share of the tiles looked at that lie below it.
+    `threshold` is in JPEG bytes per pixel, None with a `reason` where too few tiles were judged; `rejected` is the
+    share of the judged tiles that lie below it.
     """
 
     tissue: str
@@ -35,7 +35,7 @@ class TissueThreshold:
     reason: str = ""
 
 
-def proposed_thresholds(looked: pd.DataFrame) -> list[TissueThreshold]:
+def proposed_thresholds(decisions: pd.DataFrame) -> list[TissueThreshold]:
     """Return a threshold for each tissue, below which a tile's JPEG is too small to be of its kind.
 
     Sizes are compared as logarithms, since what a tissue's tiles differ by is a factor. The threshold lies three
@@ -45,10 +45,10 @@ def proposed_thresholds(looked: pd.DataFrame) -> list[TissueThreshold]:
 
     Parameters
     ----------
-    looked
-        Tiles that were looked at, kept or not: tissue, slide, jpeg_bytes (bytes per pixel).
+    decisions
+        One row a tile that was judged, kept or not: tissue, slide, jpeg_bytes (bytes per pixel).
     """
-    return [_proposed(str(tissue), part) for tissue, part in looked.groupby("tissue", sort=True)]
+    return [_proposed(str(tissue), part) for tissue, part in decisions.groupby("tissue", sort=True)]
 
 
 def _proposed(tissue: str, part: pd.DataFrame) -> TissueThreshold:
@@ -80,12 +80,12 @@ def write_thresholds(path: Path, extends: str, name: str, thresholds: Sequence[T
     """
     import yaml
 
-    found = {item.tissue: item.threshold for item in thresholds if item.threshold is not None}
-    if not found:
+    proposed = {item.tissue: item.threshold for item in thresholds if item.threshold is not None}
+    if not proposed:
         raise TilingError("no tissue has enough tiles for a threshold; run `histo-assets materialize --select tiles`")
     if path.exists():
         raise TilingError(f"{path} exists; give another name, or take it away")
-    per_tissue = {tissue: {"min_jpeg_bytes_per_pixel": threshold} for tissue, threshold in found.items()}
+    per_tissue = {tissue: {"min_jpeg_bytes_per_pixel": threshold} for tissue, threshold in proposed.items()}
     content = {"extends": extends, "name": name, "tiling": {"quality": {"per_tissue": per_tissue}}}
     lines = ["# JPEG-size thresholds (bytes per pixel) proposed by `histo-assets calibrate` from:"]
     lines += [f"# {item.tissue}: {item.tiles} tiles of {item.slides} slides" for item in thresholds]

@@ -26,7 +26,7 @@ from histo_assets.core.tiling.mask import tissue_mask, tissue_shares
 from histo_assets.core.tiling.pictures import decoded, encoded, mask_of, png_of, shrunk
 from histo_assets.core.tiling.quality import TISSUE_SHARE, judge, tile_quality
 from histo_assets.core.tiling.sampling import candidate_order
-from histo_assets.core.tiling.sidecar import Looked, SlideCut, first_good
+from histo_assets.core.tiling.sidecar import Decision, SlideCut, first_good
 from histo_assets.core.tiling.store import ShardStore, ShardWriter, TilingError, read_members, shard_writer
 
 EXAMPLES = 2
@@ -36,7 +36,7 @@ _IN_MEMORY = 16 << 20
 
 
 def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> SlideCut:
-    """Return what cutting a slide gave, after publishing its shard and then its sidecar.
+    """Return the cut of a slide, after publishing its shard and then its sidecar.
 
     Candidates are read in their seeded order until `wanted` of them are good, and no further.
 
@@ -47,7 +47,7 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     wanted
         How many good tiles are needed.
     earlier
-        An earlier cut of the same reading key: what it looked at is judged by its stored figures, its
+        An earlier cut of the same reading key: its candidates are judged by their stored figures, its
         tiles are copied. Where that is enough the slide is not opened.
 
     Raises
@@ -55,7 +55,7 @@ def cut_slide(job: SlideJob, wanted: int, earlier: SlideCut | None = None) -> Sl
     SlideError
         The slide cannot be read, or is another file than when it was inspected.
     TilingError
-        The shard cannot be written: the disk is full, say.
+        The shard cannot be written, as where the disk is full.
     """
     store = ShardStore(job.shard_root, job.tissue)
     try:
@@ -83,19 +83,19 @@ def _cut(job: SlideJob, wanted: int, earlier: SlideCut | None, store: ShardStore
     if earlier is None:
         with _opened(job) as slide:
             return _cut_on(job, slide, wanted, _begun(job, slide), writer)
-    known = first_good(earlier.judged(job.tiling.quality.for_tissue(job.tissue)), wanted)
-    unread = [candidate for candidate in known if not candidate.reason and not candidate.length]
-    found = sum(not candidate.reason for candidate in known)
-    start = replace(earlier, key=job.key, looked=(), shard_bytes=0, quarantined=None)
-    if not unread and (found >= wanted or len(known) == earlier.candidates):
-        return _judged(job, replace(start, looked=tuple(_copied(known, earlier, store, writer, {}))))
+    known = first_good(earlier.decisions_under(job.tiling.quality.for_tissue(job.tissue)), wanted)
+    unread = [decision for decision in known if not decision.reason and not decision.length]
+    good = sum(not decision.reason for decision in known)
+    start = replace(earlier, key=job.key, decisions=(), shard_bytes=0, quarantined=None)
+    if not unread and (good >= wanted or len(known) == earlier.candidates):
+        return _with_quarantine(job, replace(start, decisions=tuple(_copied(known, earlier, store, writer, {}))))
     with _opened(job) as slide:
         read = {
-            (candidate.x, candidate.y): jpeg
-            for candidate, jpeg in _look(job, slide, [(c.x, c.y, c.quality[TISSUE_SHARE]) for c in unread], {})
+            (decision.x, decision.y): jpeg
+            for decision, jpeg in _decisions(job, slide, [(d.x, d.y, d.quality[TISSUE_SHARE]) for d in unread], {})
         }
         copied = tuple(_copied(known, earlier, store, writer, read))
-        return _cut_on(job, slide, wanted, replace(start, looked=copied), writer)
+        return _cut_on(job, slide, wanted, replace(start, decisions=copied), writer)
 
 
 @contextmanager
@@ -107,12 +107,12 @@ def _opened(job: SlideJob) -> Iterator[Slide]:
         raise MissingSlideError(f"{Path(job.path).name} is missing; fetch it again, then {job.inspect_again}`")
     if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
         raise SlideError(f"{Path(job.path).name} has changed since it was inspected; {job.inspect_again}`")
-    with open_slide(job.path, job.slides, job.slide) as slide:
+    with open_slide(job.path, job.slide_settings, job.slide) as slide:
         yield slide
 
 
 def _begun(job: SlideJob, slide: Slide) -> SlideCut:
-    """Return the cut of a slide of which nothing but the mask has been looked at."""
+    """Return the cut of a slide of which only the mask has been made."""
     mask = _mask(job, slide)
     candidates = len(_candidate_shares(job, mask))
     return SlideCut(
@@ -121,7 +121,7 @@ def _begun(job: SlideJob, slide: Slide) -> SlideCut:
         cells=job.cells,
         no_tissue=job.cells - candidates,
         candidates=candidates,
-        looked=(),
+        decisions=(),
         shard_bytes=0,
         read_storage_tiles=0,
         lost_storage_tiles=0,
@@ -133,28 +133,28 @@ def _begun(job: SlideJob, slide: Slide) -> SlideCut:
 
 
 def _cut_on(job: SlideJob, slide: Slide, wanted: int, cut: SlideCut, writer: ShardWriter) -> SlideCut:
-    """Return the cut with further candidates looked at until `wanted` are good."""
+    """Return the cut with further candidates tried until `wanted` are good."""
     shares = _candidate_shares(job, mask_of(cut.mask))
     order = candidate_order(job.slide, list(shares), job.tiling.seed)
-    looked, examples = list(cut.looked), dict(cut.examples)
-    good = sum(not candidate.reason for candidate in looked)
-    while good < wanted and len(looked) < len(order):
-        batch = order[len(looked) : len(looked) + wanted - good]
-        for candidate, jpeg in _look(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples):
-            looked.append(_stored(job.slide, candidate, jpeg, writer))
-            good += not candidate.reason
-    done = replace(
+    decisions, examples = list(cut.decisions), dict(cut.examples)
+    good = sum(not decision.reason for decision in decisions)
+    while good < wanted and len(decisions) < len(order):
+        batch = order[len(decisions) : len(decisions) + wanted - good]
+        for decision, jpeg in _decisions(job, slide, [(x, y, shares[x, y]) for x, y in batch], examples):
+            decisions.append(_stored(job.slide, decision, jpeg, writer))
+            good += not decision.reason
+    finished = replace(
         cut,
-        looked=tuple(looked),
+        decisions=tuple(decisions),
         examples=examples,
         read_storage_tiles=cut.read_storage_tiles + slide.read_storage_tiles,
         lost_storage_tiles=cut.lost_storage_tiles + slide.lost_storage_tiles,
         blank_storage_tiles=cut.blank_storage_tiles + slide.blank_storage_tiles,
     )
-    return _judged(job, done)
+    return _with_quarantine(job, finished)
 
 
-def _judged(job: SlideJob, cut: SlideCut) -> SlideCut:
+def _with_quarantine(job: SlideJob, cut: SlideCut) -> SlideCut:
     """Return the cut with the reason to give the slide up, if there is one."""
     return replace(cut, quarantined=_reason_to_quarantine(job, cut))
 
@@ -191,17 +191,17 @@ def _candidate_shares(job: SlideJob, mask: np.ndarray[Any, Any]) -> dict[tuple[i
     }
 
 
-def _look(
+def _decisions(
     job: SlideJob, slide: Slide, batch: Sequence[tuple[int, int, float]], examples: dict[str, bytes]
-) -> Iterator[tuple[Looked, bytes]]:
-    """Yield the candidates of `batch`, in its order, with their verdicts and JPEGs; `examples` gets rejected ones.
+) -> Iterator[tuple[Decision, bytes]]:
+    """Yield the decisions on `batch`, in its order, with the JPEGs; `examples` gets those of rejected tiles.
 
-    They are read in raster order, so that a storage tile that several of them share is decoded once;
+    Candidates are read in raster order, so that a storage tile that several of them share is decoded once;
     the JPEGs wait in a file where they are many.
     """
     tiling = job.tiling
     thresholds = tiling.quality.for_tissue(job.tissue)
-    found: dict[tuple[int, int], tuple[Looked, int, int]] = {}
+    spooled: dict[tuple[int, int], tuple[Decision, int, int]] = {}
     shown: Counter[str] = Counter()
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
         for x, y, share in sorted(batch, key=lambda candidate: (candidate[1], candidate[0])):
@@ -209,56 +209,56 @@ def _look(
             jpeg = encoded(pixels, tiling.jpeg_quality)
             quality = tile_quality(pixels, len(jpeg), share)
             reason = LOST if lost else judge(quality, thresholds)
-            found[x, y] = Looked(x, y, reason or "", quality), spool.tell(), len(jpeg)
+            spooled[x, y] = Decision(x, y, reason or "", quality), spool.tell(), len(jpeg)
             spool.write(jpeg)
         for x, y, _ in batch:
-            candidate, offset, length = found[x, y]
+            decision, offset, length = spooled[x, y]
             spool.seek(offset)
             jpeg = spool.read(length)
-            shown[candidate.reason] += 1
-            if candidate.reason and shown[candidate.reason] <= EXAMPLES:
+            shown[decision.reason] += 1
+            if decision.reason and shown[decision.reason] <= EXAMPLES:
                 examples[f"{x}_{y}"] = encoded(shrunk(decoded(jpeg), EXAMPLE_PX), 80)
-            yield candidate, jpeg
+            yield decision, jpeg
 
 
-def _stored(slide: str, candidate: Looked, jpeg: bytes, writer: ShardWriter) -> Looked:
-    """Return the candidate with its place in the shard, once its JPEG is there; a rejected one as it is."""
-    if candidate.reason:
-        return candidate
-    offset = writer.add(f"{slide}_{candidate.x}_{candidate.y}.jpg", jpeg)
-    return Looked(candidate.x, candidate.y, "", candidate.quality, offset, len(jpeg), zlib.crc32(jpeg))
+def _stored(slide: str, decision: Decision, jpeg: bytes, writer: ShardWriter) -> Decision:
+    """Return the decision with the tile's place in the shard, once its JPEG is there; of a rejected one as it is."""
+    if decision.reason:
+        return decision
+    offset = writer.add(f"{slide}_{decision.x}_{decision.y}.jpg", jpeg)
+    return Decision(decision.x, decision.y, "", decision.quality, offset, len(jpeg), zlib.crc32(jpeg))
 
 
 def _copied(
-    known: Sequence[Looked],
+    known: Sequence[Decision],
     earlier: SlideCut,
     store: ShardStore,
     writer: ShardWriter,
     read: Mapping[tuple[int, int], bytes],
-) -> Iterator[Looked]:
-    """Yield what is known of an earlier cut, its good tiles copied into the new shard, or written as `read` anew."""
-    stored = [candidate for candidate in known if not candidate.reason and candidate.length]
-    extents = [(candidate.offset, candidate.length) for candidate in stored]
+) -> Iterator[Decision]:
+    """Yield the decisions of an earlier cut, its good tiles copied into the new shard, or written as `read` anew."""
+    stored = [decision for decision in known if not decision.reason and decision.length]
+    extents = [(decision.offset, decision.length) for decision in stored]
     jpegs = read_members(store.fetch(f"{earlier.name}.tar"), extents) if stored else iter(())
-    for candidate in known:
-        jpeg = b"" if candidate.reason else next(jpegs) if candidate.length else read[candidate.x, candidate.y]
-        yield _stored(earlier.slide, candidate, jpeg, writer)
+    for decision in known:
+        jpeg = b"" if decision.reason else next(jpegs) if decision.length else read[decision.x, decision.y]
+        yield _stored(earlier.slide, decision, jpeg, writer)
 
 
 def _reason_to_quarantine(job: SlideJob, cut: SlideCut) -> str | None:
     name = Path(job.path).name
     lost, read = cut.lost_storage_tiles, cut.read_storage_tiles
-    if read and lost / read > job.slides.max_lost_share:
+    if read and lost / read > job.slide_settings.max_lost_share:
         return (
             f"{name} is damaged: {lost} of the {read} storage tiles that were read do not decode, more than "
-            f"slides.max_lost_share = {job.slides.max_lost_share:g} allows; copy or download it again"
+            f"slides.max_lost_share = {job.slide_settings.max_lost_share:g} allows; copy or download it again"
         )
     if not job.cells:
         return f"{name} is smaller than one tile ({job.width} x {job.height} px, a tile takes {job.size}); leave it out"
     if not cut.candidates:
         return f"blank: {name} shows no tissue in any of {job.cells} grid cells; leave it out or replace it"
-    if len(cut.looked) == cut.candidates and all(candidate.reason for candidate in cut.looked):
-        tally = {reason: sum(candidate.reason == reason for candidate in cut.looked) for reason in REASONS}
+    if len(cut.decisions) == cut.candidates and all(decision.reason for decision in cut.decisions):
+        tally = {reason: sum(decision.reason == reason for decision in cut.decisions) for reason in REASONS}
         reasons = ", ".join(f"{count} {reason}" for reason, count in tally.items() if count)
         return f"blank: all {cut.candidates} candidates of {name} were rejected ({reasons}); leave it out or replace it"
     return None

@@ -33,7 +33,7 @@ class TissueJob:
     tissue: str
     shard_root: str
     tiling: TilingSettings
-    slides: SlideSettings
+    slide_settings: SlideSettings
     folder: str = ""
 
     def of_slide(self, row: Mapping[Any, Any]) -> SlideJob:
@@ -49,7 +49,7 @@ class TissueJob:
             tissue=self.tissue,
             shard_root=self.shard_root,
             tiling=self.tiling,
-            slides=self.slides,
+            slide_settings=self.slide_settings,
         )
 
 
@@ -67,7 +67,7 @@ class SlideJob:
     tissue: str
     shard_root: str
     tiling: TilingSettings
-    slides: SlideSettings
+    slide_settings: SlideSettings
 
     @property
     def size(self) -> int:
@@ -84,7 +84,7 @@ class SlideJob:
         """The local copy that was fetched for the study, or None where the file is the user's own."""
         if self.digest_kind != FETCHED:
             return None
-        return FetchedCopy(self.slide, Path(self.path), self.digest, self.slides.source, self.inspect_again)
+        return FetchedCopy(self.slide, Path(self.path), self.digest, self.slide_settings.source, self.inspect_again)
 
     @property
     def cells(self) -> int:
@@ -101,4 +101,4 @@ class SlideJob:
     def key(self) -> str:
         """The reading key and a digest of the thresholds by which tiles and slide are judged."""
         quality = self.tiling.quality.for_tissue(self.tissue)
-        return f"{self.reading_key}-{settings_digest(quality, self.slides.max_lost_share)[:6]}"
+        return f"{self.reading_key}-{settings_digest(quality, self.slide_settings.max_lost_share)[:6]}"

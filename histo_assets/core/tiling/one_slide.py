@@ -13,7 +13,7 @@ from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet
+from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 
 SHARDS = "shards"
@@ -34,7 +34,7 @@ class SingleSlide:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many cells each reason threw out; the rest was kept or never looked at."""
+        """How many cells each reason rejected; the others were kept or never tried."""
         if self.tiles is None:
             return {}
         reasons = self.tiles.funnel.drop(columns=["slide", "candidates", "good", "kept"])

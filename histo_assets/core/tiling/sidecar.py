@@ -1,4 +1,4 @@
-"""What cutting a slide gave, as text beside its shard."""
+"""The cut of a slide, as text beside its shard."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from histo_assets.core.tiling.settings import QualitySettings
 
 
+_DECISIONS = "looked"
+"""The key of the decisions in a sidecar: those that are stored have it."""
+
+
 @dataclass(frozen=True)
-class Looked:
-    """One candidate that was looked at: where, how good, why rejected ('' for a good one), where in the shard."""
+class Decision:
+    """The decision on a candidate: where it lies, its quality, why it is rejected ('' if good), where in the shard."""
 
     x: int
     y: int
@@ -30,11 +34,11 @@ class Looked:
 
 @dataclass(frozen=True)
 class SlideCut:
-    """What cutting a slide gave: the sidecar of its shard.
+    """The cut of a slide: the sidecar of its shard.
 
-    `key` is that of the job, `looked` holds the candidates in the order in which they were tried, of
-    `candidates` in all; `no_tissue` of the `cells` grid cells were none. The thumbnail is a JPEG, the mask a
-    PNG of its own size, the examples small JPEGs of tiles that were rejected when they were read, by `<x>_<y>`.
+    `key` is that of the job. Of the `cells` of the grid, `no_tissue` hold too little tissue and `candidates` enough;
+    `decisions` are on those that were tried, in their order. The thumbnail is a JPEG, the mask a PNG of its own
+    size, the examples small JPEGs of tiles that were rejected when they were read, by `<x>_<y>`.
     """
 
     slide: str
@@ -42,7 +46,7 @@ class SlideCut:
     cells: int
     no_tissue: int
     candidates: int
-    looked: tuple[Looked, ...]
+    decisions: tuple[Decision, ...]
     shard_bytes: int
     read_storage_tiles: int
     lost_storage_tiles: int
@@ -55,36 +59,37 @@ class SlideCut:
     @property
     def name(self) -> str:
         """Name of shard and sidecar, without suffix."""
-        return f"{self.slide}-{self.key}-{len(self.looked)}"
+        return f"{self.slide}-{self.key}-{len(self.decisions)}"
 
     @property
-    def good(self) -> list[Looked]:
+    def good(self) -> list[Decision]:
         """The candidates that passed, in the order in which they were tried; none of a quarantined slide."""
-        return [] if self.quarantined else [looked for looked in self.looked if not looked.reason]
+        return [] if self.quarantined else [decision for decision in self.decisions if not decision.reason]
 
     @property
     def exhausted(self) -> bool:
-        """Whether every candidate was looked at, or the slide is given up."""
-        return self.quarantined is not None or len(self.looked) >= self.candidates
+        """Whether every candidate was tried, or the slide is given up."""
+        return self.quarantined is not None or len(self.decisions) >= self.candidates
 
-    def judged(self, thresholds: QualitySettings) -> list[Looked]:
-        """Return what was looked at, judged by other thresholds; a lost tile stays lost."""
+    def decisions_under(self, thresholds: QualitySettings) -> list[Decision]:
+        """Return the decisions by other thresholds; a lost tile stays lost."""
         return [
-            looked if looked.reason == LOST else replace(looked, reason=judge(looked.quality, thresholds) or "")
-            for looked in self.looked
+            decision if decision.reason == LOST else replace(decision, reason=judge(decision.quality, thresholds) or "")
+            for decision in self.decisions
         ]
 
     def rejected_examples(self) -> dict[str, list[bytes]]:
         """Return reason -> small JPEGs of rejected tiles, in the order in which they were tried."""
         examples: dict[str, list[bytes]] = {}
-        for looked in self.looked:
-            if looked.reason and (jpeg := self.examples.get(f"{looked.x}_{looked.y}")):
-                examples.setdefault(looked.reason, []).append(jpeg)
+        for decision in self.decisions:
+            if decision.reason and (jpeg := self.examples.get(f"{decision.x}_{decision.y}")):
+                examples.setdefault(decision.reason, []).append(jpeg)
         return examples
 
     def to_json(self) -> str:
         """Return the sidecar's text."""
         content = asdict(self)
+        content[_DECISIONS] = content.pop("decisions")
         content["thumbnail"], content["mask"] = _text(self.thumbnail), _text(self.mask)
         content["examples"] = {name: _text(jpeg) for name, jpeg in self.examples.items()}
         return json.dumps(content)
@@ -93,10 +98,10 @@ class SlideCut:
     def from_json(cls, text: str) -> SlideCut:
         """Return what `to_json` wrote."""
         content: dict[str, Any] = json.loads(text)
-        looked = tuple(Looked(**row) for row in content.pop("looked"))
+        decisions = tuple(Decision(**row) for row in content.pop(_DECISIONS))
         examples = {name: base64.b64decode(jpeg) for name, jpeg in content.pop("examples").items()}
         thumbnail, mask = (base64.b64decode(content.pop(name)) for name in ("thumbnail", "mask"))
-        return cls(**content, looked=looked, examples=examples, thumbnail=thumbnail, mask=mask)
+        return cls(**content, decisions=decisions, examples=examples, thumbnail=thumbnail, mask=mask)
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,14 @@ class LeftOut:
     missing: bool = False
 
 
-def first_good(looked: Sequence[Looked], count: int) -> list[Looked]:
-    """Return what had been looked at when the `count`-th good tile was found; all where there are fewer."""
-    found = 0
-    for place, candidate in enumerate(looked):
-        if found == count:
-            return list(looked[:place])
-        found += not candidate.reason
-    return list(looked)
+def first_good(decisions: Sequence[Decision], count: int) -> list[Decision]:
+    """Return the decisions up to the `count`-th good tile; all where fewer are good."""
+    good = 0
+    for place, decision in enumerate(decisions):
+        if good == count:
+            return list(decisions[:place])
+        good += not decision.reason
+    return list(decisions)
 
 
 def _text(content: bytes) -> str:

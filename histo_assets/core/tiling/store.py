@@ -1,7 +1,7 @@
 """Shards at rest: one tar of JPEG tiles a slide, and beside it the sidecar that says it is whole.
 
-`<root>/<tissue>/<slide>-<reading key>-<thresholds>-<looked>.tar` and `.json`. The keys are digests of slide and
-tiling parameters and of the quality thresholds, `looked` how many candidates had been looked at. The sidecar
+`<root>/<tissue>/<slide>-<reading key>-<thresholds>-<decisions>.tar` and `.json`. The keys are digests of slide
+and tiling parameters and of the quality thresholds, `decisions` how many candidates had been tried. The sidecar
 is published last, so that a shard without one was left by a process that was killed, and is never used.
 """
 

@@ -18,12 +18,12 @@ from histo_assets.core.files import without_folder
 from histo_assets.core.progress import Progress
 from histo_assets.core.slides.directory import MissingSlideError, SlideError
 from histo_assets.core.slides.inspection import LEFT_OUT, reasons, usable
-from histo_assets.core.tiling.assembly import Given, tile_set_of
+from histo_assets.core.tiling.assembly import SlideOutcome, tile_set_of
 from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import SlideJob, TissueJob
 from histo_assets.core.tiling.sampling import balanced_counts
-from histo_assets.core.tiling.shards import ShardStore, TileSet
 from histo_assets.core.tiling.sidecar import LeftOut, SlideCut
+from histo_assets.core.tiling.tile_set import ShardStore, TileSet
 
 # Tiles cut beyond a slide's share, so that one poor slide does not have all others cut twice.
 _SPARE = 0.1
@@ -63,14 +63,14 @@ def tile_tissue(
     jobs = {row["slide"]: tissue_job.of_slide(row) for row in sound.to_dict("records")}
     settings = tissue_job.tiling
     store = ShardStore(tissue_job.shard_root, tissue_job.tissue)
-    given = _reusable(jobs, store)
-    read_before = _read_before(jobs, set(jobs) - set(given), store)
-    reused = len(given)
-    given |= {slide: LeftOut(reason) for slide, job in jobs.items() if (reason := _too_coarse(job))}
+    outcomes = _reusable(jobs, store)
+    read_before = _read_before(jobs, set(jobs) - set(outcomes), store)
+    reused = len(outcomes)
+    outcomes |= {slide: LeftOut(reason) for slide, job in jobs.items() if (reason := _too_coarse(job))}
     unverified = set(sound.loc[sound["integrity"] != "checked", "slide"])
     while True:
         counts = balanced_counts(
-            {slide: _most(job, given.get(slide)) for slide, job in jobs.items()},
+            {slide: _most(job, outcomes.get(slide)) for slide, job in jobs.items()},
             settings.tiles_per_slide,
             settings.tiles_per_tissue,
         )
@@ -78,22 +78,22 @@ def tile_tissue(
         wanted = {
             slide: counts[slide] + int(counts[slide] * spare)
             for slide in jobs
-            if _falls_short(given.get(slide), counts[slide])
+            if _falls_short(outcomes.get(slide), counts[slide])
         }
         if not wanted:
             break
-        for slide, result in _cut_all(jobs, wanted, read_before | given, unverified, workers, worker_megabytes):
-            given[slide] = result
-            progress(_sentence(slide, result, wanted[slide]))
-            _let_go(jobs[slide], result, progress)
-    for slide, result in given.items():
-        _let_go(jobs[slide], result, progress)
+        for slide, outcome in _cut_all(jobs, wanted, read_before | outcomes, unverified, workers, worker_megabytes):
+            outcomes[slide] = outcome
+            progress(_sentence(slide, outcome, wanted[slide]))
+            _let_go(jobs[slide], outcome, progress)
+    for slide, outcome in outcomes.items():
+        _let_go(jobs[slide], outcome, progress)
     if reused:
         progress(f"{reused} of {len(jobs)} slides of {tissue_job.tissue} had been cut before")
-    return tile_set_of(sound, jobs, _passed_over(raw_slides) | given, counts, tissue_job)
+    return tile_set_of(sound, jobs, _passed_over(raw_slides) | outcomes, counts, tissue_job)
 
 
-def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
+def _passed_over(raw_slides: pd.DataFrame) -> dict[str, SlideOutcome]:
     """Return why inspection left slides out."""
     return {
         slide: LeftOut(reason, column == "missing")
@@ -103,13 +103,13 @@ def _passed_over(raw_slides: pd.DataFrame) -> dict[str, Given]:
     }
 
 
-def _let_go(job: SlideJob, result: Given, progress: Progress) -> None:
+def _let_go(job: SlideJob, outcome: SlideOutcome, progress: Progress) -> None:
     """Drop what the budget does not hold, once a slide has its tiles."""
-    if isinstance(result, SlideCut) and job.fetched is not None and (dropped := job.fetched.let_go()):
-        progress(f"dropped, to keep within {job.slides.source.keep}: {', '.join(dropped)}")
+    if isinstance(outcome, SlideCut) and job.fetched is not None and (dropped := job.fetched.let_go()):
+        progress(f"dropped, to keep within {job.slide_settings.source.keep}: {', '.join(dropped)}")
 
 
-def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, Given]:
+def _reusable(jobs: Mapping[str, SlideJob], store: ShardStore) -> dict[str, SlideOutcome]:
     """Return the furthest whole cut that each slide already has under these settings."""
     published = store.names()
     whole = {slide: _furthest(f"{slide}-{job.key}-", published, store) for slide, job in jobs.items()}
@@ -124,7 +124,7 @@ def _read_before(jobs: Mapping[str, SlideJob], slides: Iterable[str], store: Sha
 
 
 def _furthest(start: str, published: Mapping[str, int], store: ShardStore) -> SlideCut | None:
-    """Return the whole cut that looked at most candidates, of the sidecars whose names begin with `start`."""
+    """Return the whole cut that tried most candidates, of the sidecars whose names begin with `start`."""
     named = [name for name in published if name.startswith(start) and name.endswith(".json")]
     for name in sorted(named, key=lambda name: (int(name[:-5].rsplit("-", 1)[-1]), name), reverse=True):
         cut = SlideCut.from_json(store.read_text(name))
@@ -134,7 +134,7 @@ def _furthest(start: str, published: Mapping[str, int], store: ShardStore) -> Sl
 
 
 def _too_coarse(job: SlideJob) -> str | None:
-    if job.mpp <= job.slides.max_upsampling * job.tiling.mpp:
+    if job.mpp <= job.slide_settings.max_upsampling * job.tiling.mpp:
         return None
     return (
         f"scanned at {job.mpp:.3g} um/px, coarser than the study's {job.tiling.mpp:g}; "
@@ -142,32 +142,32 @@ def _too_coarse(job: SlideJob) -> str | None:
     )
 
 
-def _most(job: SlideJob, given: Given | None) -> int:
+def _most(job: SlideJob, outcome: SlideOutcome | None) -> int:
     """Return how many good tiles a slide can have at most, by what is known of it."""
-    if given is None:
+    if outcome is None:
         return job.cells
-    if isinstance(given, LeftOut):
+    if isinstance(outcome, LeftOut):
         return 0
-    good = len(given.good)
-    return good if given.exhausted else good + given.candidates - len(given.looked)
+    good = len(outcome.good)
+    return good if outcome.exhausted else good + outcome.candidates - len(outcome.decisions)
 
 
-def _falls_short(given: Given | None, wanted: int) -> bool:
-    if given is None:
+def _falls_short(outcome: SlideOutcome | None, wanted: int) -> bool:
+    if outcome is None:
         return True
-    return isinstance(given, SlideCut) and not given.exhausted and len(given.good) < wanted
+    return isinstance(outcome, SlideCut) and not outcome.exhausted and len(outcome.good) < wanted
 
 
 def _cut_all(
     jobs: Mapping[str, SlideJob],
     wanted: Mapping[str, int],
-    given: Mapping[str, Given],
+    outcomes: Mapping[str, SlideOutcome],
     apart: set[str],
     workers: int,
     megabytes: int,
-) -> Iterator[tuple[str, Given]]:
-    """Yield what each slide came to; those in `apart`, whose reader may crash, are never cut in this process."""
-    tasks = {slide: (jobs[slide], count, _cut_before(given.get(slide))) for slide, count in wanted.items()}
+) -> Iterator[tuple[str, SlideOutcome]]:
+    """Yield the outcome of each slide; those in `apart`, whose reader may crash, are never cut in this process."""
+    tasks = {slide: (jobs[slide], count, _cut_before(outcomes.get(slide))) for slide, count in wanted.items()}
     pixels = sum(count * jobs[slide].size ** 2 for slide, count in wanted.items())
     here = [slide for slide in tasks if slide not in apart] if workers <= 1 or pixels < _WORTH_A_POOL else []
     for slide in here:
@@ -184,19 +184,21 @@ def _cut_all(
         yield slide, alone.get(slide, LeftOut(f"{name} ends the process that reads it; replace it or leave it out"))
 
 
-def _cut_before(given: Given | None) -> SlideCut | None:
-    return given if isinstance(given, SlideCut) else None
+def _cut_before(outcome: SlideOutcome | None) -> SlideCut | None:
+    return outcome if isinstance(outcome, SlideCut) else None
 
 
-def _in_processes(tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int) -> Iterator[tuple[str, Given]]:
-    """Yield what was cut before the pool, if ever, broke."""
+def _in_processes(
+    tasks: Mapping[str, tuple[Any, ...]], workers: int, megabytes: int
+) -> Iterator[tuple[str, SlideOutcome]]:
+    """Yield the outcomes of `tasks`; where the pool breaks, the rest is missing."""
     if not tasks:
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["histo_assets.core.tiling.cut", "cv2", "simplejpeg", "tifffile"])
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=_prepare_worker, initargs=(megabytes,))
     try:
-        futures: dict[Future[Given], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
+        futures: dict[Future[SlideOutcome], str] = {pool.submit(_cut_or_reason, *task): s for s, task in tasks.items()}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -224,7 +226,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> Given:
+def _cut_or_reason(job: SlideJob, wanted: int, earlier: SlideCut | None) -> SlideOutcome:
     """Return the cut of a slide, or in one sentence why it could not be read; other errors are raised."""
     folder, name = os.path.split(job.path)
     try:
@@ -244,11 +246,11 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "memory" in str(error).lower() or "bad_alloc" in str(error).lower()
 
 
-def _sentence(slide: str, given: Given, wanted: int) -> str:
-    if isinstance(given, LeftOut):
-        return f"{slide}: {'missing' if given.missing else 'quarantined'}, {given.reason}"
-    if given.quarantined:
-        return f"{slide}: quarantined, {given.quarantined}"
-    lost = f", {given.lost_storage_tiles} storage tiles lost" if given.lost_storage_tiles else ""
-    blank = f", {given.blank_storage_tiles} storage tiles of length zero" if given.blank_storage_tiles else ""
-    return f"{slide}: {len(given.good)} of {wanted} tiles from {len(given.looked)} looked at{lost}{blank}"
+def _sentence(slide: str, outcome: SlideOutcome, wanted: int) -> str:
+    if isinstance(outcome, LeftOut):
+        return f"{slide}: {'missing' if outcome.missing else 'quarantined'}, {outcome.reason}"
+    if outcome.quarantined:
+        return f"{slide}: quarantined, {outcome.quarantined}"
+    lost = f", {outcome.lost_storage_tiles} storage tiles lost" if outcome.lost_storage_tiles else ""
+    blank = f", {outcome.blank_storage_tiles} storage tiles of length zero" if outcome.blank_storage_tiles else ""
+    return f"{slide}: {len(outcome.good)} of {wanted} tiles from {len(outcome.decisions)} looked at{lost}{blank}"

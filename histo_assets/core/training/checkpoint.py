@@ -26,7 +26,7 @@ def weights_name(epoch: int) -> str:
 
 
 def predictions_name(epoch: int) -> str:
-    """Return the file name of what the network of an epoch says of the validation tiles."""
+    """Return the file name of the predictions of the validation tiles by the network of an epoch."""
     return f"epoch_{epoch:03d}.parquet"
 
 
@@ -45,7 +45,7 @@ class Checkpoint:
     """A handle on the folder of one trained experiment.
 
     The folder holds `epoch_003.safetensors` (torchvision's tensor names), one for each saved epoch,
-    `epoch_003.parquet` (what that network says of every validation tile), `history.parquet` (a row an
+    `epoch_003.parquet` (that network's prediction of every validation tile), `history.parquet` (a row an
     epoch) and `checkpoint.json` (everything else).
 
     Attributes
@@ -114,7 +114,7 @@ class Checkpoint:
         copy.describe(self.history)
 
     def content_digest(self) -> str:
-        """Return what changes with the weights and with what they were trained from, not with the time it took."""
+        """Return a digest of the weights and of what they were trained from, not of the time it took."""
         return settings_digest(dict(self.digests), self.labels, self.input_px, self.experiment, self.training_set)
 
     def describe(self, history: pd.DataFrame) -> None:
@@ -141,7 +141,7 @@ class Checkpoint:
         return read_pandas(self.folder / "history.parquet", History)
 
     def validation(self, epoch: int | None = None) -> pd.DataFrame:
-        """Return what the network of an epoch (None: the last) said of each validation tile.
+        """Return the prediction of each validation tile by the network of an epoch (None: the last).
 
         Columns as `networks.tables.TilePredictions` declares them.
 
@@ -202,11 +202,11 @@ class Checkpoint:
         wanted = tensor_shapes(find_backbone(self.experiment.backbone), len(self.labels))
         try:
             with safe_open(path, "pt") as file:
-                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
                 backbone = (file.metadata() or {}).get("backbone", "an unknown architecture")
         except (SafetensorError, OSError) as error:
             raise LearningError(f"{path} cannot be read ({error}); train {self.name} again") from None
-        if found == wanted:
+        if shapes == wanted:
             return
         if backbone != self.experiment.backbone:
             raise LearningError(f"{path} holds weights of {backbone}, not of {self.experiment.backbone}")

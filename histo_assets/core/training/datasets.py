@@ -117,7 +117,7 @@ def training_rows(training_set: pl.DataFrame, experiment: ExperimentSettings) ->
 def unjudged_tissues(training_set: pl.DataFrame) -> dict[str, int]:
     """Return the tissues that no validation and no locked tile judges, and of how many donors each is.
 
-    A tissue of one donor is one: it is learnt from, and nothing can be said of how well.
+    A tissue of one donor is one: it is learned, and how well cannot be measured.
     """
     grouped = training_set.group_by("tissue", maintain_order=True)
     known = grouped.agg(pl.col("side").is_in(["validation", "test"]).any().alias("judged"), pl.col("donor").n_unique())
@@ -131,7 +131,7 @@ def _refuse_strays(tiles: pl.DataFrame, tissues: Sequence[str]) -> None:
         raise LearningError(f"tile {repeated['tile'][0]} stands in the tile indexes {repeated.height} times or more")
     strays = sorted(set(tiles["tissue"]) - set(tissues))
     if strays:
-        raise LearningError(f"tiles of tissue {strays[0]!r} are given, which is none of the study's {list(tissues)}")
+        raise LearningError(f"there are tiles of tissue {strays[0]!r}, which is none of the study's {list(tissues)}")
 
 
 def _sides_by_donor(tiles: pl.DataFrame, split: pd.DataFrame) -> list[str]:

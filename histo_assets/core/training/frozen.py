@@ -21,9 +21,9 @@ _CHOICE = "frozen.json"
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A handle on a backbone and the weights that it was first found with; the weights stay where they are.
+    """A handle on a backbone and the weights that it was first opened with; the weights stay where they are.
 
-    It knows no tissues: what a tile or a slide is taken for is told by `embedding.probe`.
+    It knows no tissues: `embedding.linear_probe` predicts those of tiles and slides.
 
     Attributes
     ----------
@@ -64,11 +64,11 @@ class FrozenModel:
         """
         file, _ = _weights(self.backbone, self.weights, self.revision or None, offline=False)
         network: Network | FoundationNetwork = _built(self.backbone, file, self.seed)
-        found = _digest(network, file)
-        if found != self.weights_digest:
+        digest = _digest(network, file)
+        if digest != self.weights_digest:
             raise LearningError(
                 f"the weights of {self.backbone} ({file or 'random'}) have changed since selected_model was made "
-                f"({found[:12]}, then {self.weights_digest[:12]}); "
+                f"({digest[:12]}, then {self.weights_digest[:12]}); "
                 "run `histo-assets materialize --select selected_model --force`"
             )
         return network
@@ -94,7 +94,7 @@ class FrozenModel:
             raise LearningError(f"{source} cannot be read ({error}); materialise selected_model again") from None
 
     def content_digest(self) -> str:
-        """Return what changes when another network serves."""
+        """Return a digest that changes when another network serves."""
         return settings_digest(self.backbone, self.weights_digest, self.seed)
 
 
@@ -119,8 +119,8 @@ def _weights(backbone: str, weights: str, revision: str | None, offline: bool) -
         return None, ""
     if weights != "published":
         return Path(weights).expanduser(), ""
-    found = published_weights(find_backbone(backbone), revision, offline)
-    return found.path, found.revision
+    downloaded = published_weights(find_backbone(backbone), revision, offline)
+    return downloaded.path, downloaded.revision
 
 
 def _built(backbone: str, file: Path | None, seed: int) -> Any:

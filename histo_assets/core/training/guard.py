@@ -13,7 +13,7 @@ from histo_assets.core.files import settings_digest
 from histo_assets.core.networks.errors import LearningError
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.settings import TilingSettings
-from histo_assets.core.tiling.shards import TileSet, one_parameter_set
+from histo_assets.core.tiling.tile_set import TileSet, one_parameter_set
 
 
 def refuse_unfit_tiles(
@@ -38,10 +38,10 @@ def refuse_unfit_tiles(
     tiles = {t: replace(s, parameters=shared) if s.parameters == before else s for t, s in tiles.items()}
     parameters = one_parameter_set(tiles, tissues)
     for tissue in tissues:
-        found = tiles[tissue].index["slide"].n_unique()
-        if found < min_slides:
+        count = tiles[tissue].index["slide"].n_unique()
+        if count < min_slides:
             raise LearningError(
-                f"the tiles of {tissue} failed their check: they are of {found} slides, and the study wants at least "
+                f"the tiles of {tissue} failed their check: they are of {count} slides, and the study wants at least "
                 f"{min_slides}; add slides, lower `selection.min_slides`, or leave the tissue out"
             )
     if parameters != shared:

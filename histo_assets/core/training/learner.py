@@ -19,7 +19,7 @@ from histo_assets.core.training.settings import ExperimentSettings, LearningSett
 
 @dataclass(frozen=True)
 class Step:
-    """What one batch came to: its loss before the step, the length of its gradient, and how many tiles were right."""
+    """The result of one batch: its loss before the step, the length of its gradient, and how many tiles were right."""
 
     loss: float
     gradient: float
@@ -74,12 +74,12 @@ class Learner:
         return self._frozen > 0
 
     def frozen_maps(self, batch: Batch) -> Tensor:
-        """Return what the frozen stages make of a batch (the tiles themselves where none is frozen)."""
-        given = as_tensor(batch, self.device)
-        return given if self._trunk is None else self._trunk(given)
+        """Return the maps that the frozen stages make of a batch (the tiles themselves where none is frozen)."""
+        tiles = as_tensor(batch, self.device)
+        return tiles if self._trunk is None else self._trunk(tiles)
 
     def step(self, batch: Batch, targets: Tensor, rate: float, seed: int) -> Step:
-        """Learn from one batch and return what it came to.
+        """Learn from one batch and return the result.
 
         `seed` decides dropout. Nothing is learnt where loss or gradient is not finite.
         """

@@ -267,12 +267,14 @@ class _Run:
             "learning_rate": self._learning_rate(at.batches - 1),
             "tiles": at.seen,
         }
-        said = {side: monitor.log_probabilities() for side, monitor in self.monitors.items()}
+        log_probabilities = {side: monitor.log_probabilities() for side, monitor in self.monitors.items()}
         for side, monitor in self.monitors.items():
-            row[f"{side}_loss"], row[f"{side}_accuracy"] = monitor.loss_and_accuracy(said[side])
-        judged = self.rows[self.monitors["validation"].rows].select("tile", "slide", "donor", "tissue", "side")
+            row[f"{side}_loss"], row[f"{side}_accuracy"] = monitor.loss_and_accuracy(log_probabilities[side])
+        validation = self.rows[self.monitors["validation"].rows].select("tile", "slide", "donor", "tissue", "side")
         with atomic_path(work / predictions_name(at.epoch)) as temporary:
-            write_table(prediction_table(judged, said["validation"], self.labels), temporary, TilePredictions)
+            write_table(
+                prediction_table(validation, log_probabilities["validation"], self.labels), temporary, TilePredictions
+            )
         save_weights(self.learner.network, work / weights_name(at.epoch))
         clock.stamp(at)
         at.history.append(row | {"seconds": at.seconds, "cpu_seconds": at.cpu_seconds})

@@ -11,14 +11,14 @@ from histo_assets.core.networks.pixels import plain
 from histo_assets.core.training.learner import Learner
 from histo_assets.core.training.settings import LearningSettings
 
-_SAID = ("can't allocate memory", "not enough memory", "out of memory", "failed to allocate", "insufficient memory")
+_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "failed to allocate", "insufficient memory")
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory, of the machine or of the GPU, was too little."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, Exception) and any(words in str(error).lower() for words in _SAID)
+    return isinstance(error, Exception) and any(words in str(error).lower() for words in _MESSAGES)
 
 
 def smaller_batch(learner: Learner, settings: LearningSettings) -> str:

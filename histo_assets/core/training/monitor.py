@@ -34,9 +34,9 @@ class Monitor:
         self._kept: dict[int, Tensor] = {}
 
     def log_probabilities(self) -> Matrix:
-        """Return what the network says of each row now, in evaluation mode: (rows, classes) float32."""
-        said = [self._learner.log_probabilities(self._maps(number)).numpy() for number in range(len(self._plan))]
-        return np.concatenate(said) if said else np.empty((0, self._learner.network.n_classes), np.float32)
+        """Return the log-probabilities of each row now, in evaluation mode: (rows, classes) float32."""
+        batches = [self._learner.log_probabilities(self._maps(number)).numpy() for number in range(len(self._plan))]
+        return np.concatenate(batches) if batches else np.empty((0, self._learner.network.n_classes), np.float32)
 
     def loss_and_accuracy(self, log_probabilities: Matrix) -> tuple[float, float]:
         """Return mean cross-entropy (nats, classes unweighted) and accuracy, both NaN where there is no tile."""

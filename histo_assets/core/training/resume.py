@@ -104,10 +104,10 @@ def read_state(folder: Path) -> State | str | None:
         return f"the state in {path} cannot be read ({error})"
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Return which entries differ, as `key: found -> wanted, ...`; empty where none does."""
-    keys = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-    return ", ".join(f"{key}: {found.get(key)} -> {wanted.get(key)}" for key in keys)
+def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return which entries differ, as `key: stored -> wanted, ...`; empty where none does."""
+    keys = sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key))
+    return ", ".join(f"{key}: {stored.get(key)} -> {wanted.get(key)}" for key in keys)
 
 
 def training_set_digest(training_set: pl.DataFrame) -> str:
@@ -125,7 +125,7 @@ def network_digest(network: Network) -> str:
 
 
 def describe_environment(device: torch.device, thread_count: int, precision: torch.dtype) -> dict[str, str]:
-    """Return what a result is exact for: processor, versions, threads and the frozen trunk's precision."""
+    """Return where a result is exact: processor, versions, threads and the frozen trunk's precision."""
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "processor": processor,

@@ -71,5 +71,5 @@ class SelectedModel:
         return cls(Checkpoint.read(folder), int(choice["epoch"]), choice["why"])
 
     def content_digest(self) -> str:
-        """Return what changes when another network serves: weights, labels, input size."""
+        """Return a digest that changes when another network serves, of weights, labels and input size."""
         return settings_digest(self.weights_digest, self.labels, self.backbone, self.checkpoint.input_px)

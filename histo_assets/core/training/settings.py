@@ -138,12 +138,12 @@ class LearningSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _frozen_trains_nothing(cls, given: Any) -> Any:
+    def _frozen_trains_nothing(cls, values: Any) -> Any:
         """Return the settings without experiments, and with the frozen backbone's size of tiles."""
-        if not isinstance(given, dict) or not given.get("frozen"):
-            return given
-        kept = {key: value for key, value in given.items() if key not in ("experiments", "studied", "selected")}
-        frozen = given["frozen"]
+        if not isinstance(values, dict) or not values.get("frozen"):
+            return values
+        kept = {key: value for key, value in values.items() if key not in ("experiments", "studied", "selected")}
+        frozen = values["frozen"]
         backbone = BACKBONES.get(frozen.backbone if isinstance(frozen, FrozenSettings) else frozen.get("backbone"))
         return kept | ({"input_px": backbone.input_px} if backbone and backbone.input_px else {})
 

@@ -51,15 +51,15 @@ def _check_gtex_ids(path: str, row: int, slide: str, donor: str) -> None:
     from histo_assets.core.cohort.ids import GTEX_DONOR, GTEX_SLIDE
     from histo_assets.core.files import is_safe_id
 
-    for column, found, pattern, example in (
+    for column, value, pattern, example in (
         ("Tissue Sample ID", slide, GTEX_SLIDE, "GTEX-1117F-0126"),
         ("Subject ID", donor, GTEX_DONOR, "GTEX-1117F"),
     ):
-        if pattern.fullmatch(found):
+        if pattern.fullmatch(value):
             continue
-        what = f"is no GTEx id such as {example}" if is_safe_id(found) else "could be a path and is no GTEx id"
+        what = f"is no GTEx id such as {example}" if is_safe_id(value) else "could be a path and is no GTEx id"
         raise CohortError(
-            f"{path}, row {row}: {column} {found!r} {what}; correct it, or read the cohort with `reader: table`"
+            f"{path}, row {row}: {column} {value!r} {what}; correct it, or read the cohort with `reader: table`"
         )
     if not slide.startswith(donor + "-"):
         raise CohortError(f"{path}, row {row}: slide {slide} is said to be of donor {donor}; correct one of the two")

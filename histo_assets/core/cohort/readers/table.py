@@ -24,6 +24,7 @@ class Table(Reader):
         `original_slide` and `original_donor` are there where an id was no safe file name and had to be slugged.
         """
         from histo_assets.core.cohort.errors import CohortError
+        from histo_assets.core.cohort.ids import exact_name
         from histo_assets.core.cohort.reading import ordered, require, set_aside, with_tissue
         from histo_assets.core.cohort.table_files import read_table
 
@@ -37,6 +38,8 @@ class Table(Reader):
             raise CohortError(f"{path}: `cohort.columns` names one column twice ({wanted}); give each its own")
         table = set_aside(table, set(wanted.values()))
         table = table.rename(columns={name: "tissue_name" if key == "label" else key for key, name in wanted.items()})
+        for key in {"slide", "donor", "tissue_name", "sample"} & set(table):
+            table[key] = table[key].map(exact_name)
         for key in ("slide", "donor"):
             table = _with_safe_ids(table, key, path)
         return ordered(with_tissue(table, path))
@@ -44,27 +47,14 @@ class Table(Reader):
 
 def _with_safe_ids(table: pd.DataFrame, key: str, path: str) -> pd.DataFrame:
     """Return the table with ids that can be file names; the originals are kept where any had to change."""
-    from histo_assets.core.cohort.errors import CohortError
-    from histo_assets.core.cohort.ids import safe_id
+    from histo_assets.core.cohort.ids import safe_ids
     from histo_assets.core.cohort.reading import refuse_empty, refuse_repeated
 
     originals = table[key]
     refuse_empty(table, key, path)
     if key == "slide":
         refuse_repeated(table, key, path)
-    safe = originals.map(safe_id)
-    if (safe == "").any():
-        row = int((safe == "").to_numpy().argmax())
-        raise CohortError(
-            f"{path}, row {row + 2}: the {key} {originals.iloc[row]!r} has no letter or digit that a file name could "
-            f"keep; give it another id"
-        )
-    by_safe: dict[str, str] = {}
-    for original, name in zip(originals, safe, strict=True):
-        if by_safe.setdefault(name, original) != original:
-            raise CohortError(
-                f"{path}: {key}s {by_safe[name]!r} and {original!r} both become {name!r} as a file name; rename one"
-            )
-    if (safe == originals).all():
+    safe = safe_ids(list(originals))
+    if safe == list(originals):
         return table
     return table.assign(**{key: safe, f"original_{key}": originals})

@@ -27,7 +27,7 @@ class Family(ABC):
 
     @abstractmethod
     def stages(self, model: Any) -> list[nn.Module]:
-        """Return what a tile passes in order, up to pooling: what a study's `freeze_up_to` counts."""
+        """Return the stages that a tile passes, in order, up to pooling: those that a study's `freeze_up_to` counts."""
 
     def pooled(self, model: Any, maps: Tensor) -> Tensor:
         """Return the embedding (n, dim) of what the last stage gave (n, dim, height, width): its mean by default."""

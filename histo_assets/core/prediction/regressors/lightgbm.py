@@ -36,7 +36,7 @@ class BoostingModel(ImageModel):
     models: tuple[str, ...]
 
     def residual(self, standardised: Floats) -> Floats:
-        """Return what the trees say of the components."""
+        """Return the prediction of the trees from the components."""
         return boosted_predictions(self.models, standardised @ self.components)
 
     @classmethod
@@ -124,7 +124,7 @@ def gene_booster(settings: BoostingSettings, workers: int = 1, seed: int = 0) ->
 
 
 def boosted_predictions(models: Sequence[str], features: Floats) -> Floats:
-    """Return what stored models (LightGBM text, one a gene) say of `features` (m, k): (m, g)."""
+    """Return the predictions of stored models (LightGBM text, one a gene) for `features` (m, k): (m, g)."""
     import lightgbm
     import numpy as np
 

@@ -15,7 +15,7 @@ KINDS = (
     RidgeSettings,
     BoostingSettings,
 )
-"""One line a regressor; the first is meant where a study does not say `kind`."""
+"""One line a regressor; the first is the default where a study names no `kind`."""
 
 AnyRegressor = one_of(*KINDS)
 

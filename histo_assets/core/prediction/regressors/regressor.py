@@ -1,4 +1,4 @@
-"""What a regressor is: settings that know how to learn, and a model of what the image says of every gene.
+"""What a regressor is: settings that know how to learn, and a model that predicts every gene from the image.
 
 A regressor is one file beside this one and a line in `registry.KINDS`. Its settings derive from
 `RegressorSettings`, its model from `ImageModel`. Heavy imports stay inside functions: a study is read in
@@ -56,13 +56,13 @@ class Features:
 
 
 class ImageModel(ABC):
-    """What features say of every gene beyond tissue and covariates."""
+    """The part of features in every gene beyond tissue and covariates."""
 
     kind: ClassVar[str]
 
     @abstractmethod
     def residual(self, standardised: Floats) -> Floats:
-        """Return what adjusted, standardised features (n, d) say: (n, g), in the units of the targets."""
+        """Return the prediction from adjusted, standardised features (n, d): (n, g), in the units of the targets."""
 
     def slopes(self) -> Floats | None:
         """Return the derivative of every gene by every feature (d, g), or None where it is not the same everywhere."""
@@ -79,7 +79,7 @@ class ImageModel(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is kept as npz, without objects."""
+        """Return the model's arrays, which are kept as npz without objects."""
 
     def write(self, folder: Path) -> None:  # noqa: B027
         """Write what arrays do not hold; nothing that is executed when it is read. Mostly nothing."""
@@ -91,7 +91,7 @@ class ImageModel(ABC):
 
 
 Learn = Callable[["Features", "Floats", bool], "tuple[Floats, ImageModel | None]"]
-"""(features, targets (n, g), keep) -> what the test rows' features say (m, g), and the model where it is kept."""
+"""(features, targets (n, g), keep) -> the prediction for the test rows (m, g), and the model where it is kept."""
 
 
 class RegressorSettings(Settings):

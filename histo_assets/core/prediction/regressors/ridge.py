@@ -83,11 +83,11 @@ class RidgeSettings(RegressorSettings):
         return NULL_GENES
 
     def _learn(self, features: Features, targets: Floats, keep: bool) -> tuple[Floats, RidgeModel | None]:
-        found, penalties = ridge_coefficients(features.basis, targets, self.penalties, features.spent)
-        residual = features.scores()[1] @ found
+        coefficients, penalties = ridge_coefficients(features.basis, targets, self.penalties, features.spent)
+        residual = features.scores()[1] @ coefficients
         if not keep:
             return residual, None
-        return residual, RidgeModel((features.basis.right @ found).astype("float32"), penalties)
+        return residual, RidgeModel((features.basis.right @ coefficients).astype("float32"), penalties)
 
 
 def gcv_choices(

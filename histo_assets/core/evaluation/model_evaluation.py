@@ -1,4 +1,4 @@
-"""Everything an evaluation says, in one table."""
+"""The evaluation of a model, in one table."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def evaluate(
     )
     embeddings, log_probabilities = network_outputs(model.network(), rows, reader, inference, progress)
     tiles = prediction_table(rows.select(_KNOWN), log_probabilities, labels)
-    said = {NETWORK: [tiles, slide_predictions(tiles)]}
+    predictions = {NETWORK: [tiles, slide_predictions(tiles)]}
     progress("second classifiers on the embeddings")
-    said |= second_classifiers(rows, embeddings, labels, seed)
-    said["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
-    said["majority"] = [majority_baseline(rows, labels)]
-    parts = [_figures(table, method, bootstraps, seed) for method, tables in said.items() for table in tables]
-    for level, table in zip(("tile", "slide"), said[NETWORK], strict=True):
+    predictions |= second_classifiers(rows, embeddings, labels, seed)
+    predictions["colour histogram"] = [colour_histogram_baseline(rows, reader, labels, seed)]
+    predictions["majority"] = [majority_baseline(rows, labels)]
+    parts = [_figures(table, method, bootstraps, seed) for method, tables in predictions.items() for table in tables]
+    for level, table in zip(("tile", "slide"), predictions[NETWORK], strict=True):
         parts.append(_confusions(table, level, labels))
         parts.append(mistaken_figures(table, settings.look_alikes, sexes, bootstraps, seed).assign(method=NETWORK))
         parts.append(merged_figures(table, settings.look_alikes, bootstraps, seed).assign(method=NETWORK))
@@ -119,7 +119,7 @@ def validation_confusions(checkpoints: Iterable[Checkpoint], labels: Sequence[st
     return {checkpoint.name: confusion(checkpoint.validation(), labels) for checkpoint in checkpoints}
 
 
-def judged_side(evaluation: pd.DataFrame) -> str:
+def reporting_side(evaluation: pd.DataFrame) -> str:
     """Return the side that reports: locked donors, or validation donors where none is locked."""
     return "test" if (evaluation["side"] == "test").any() else "validation"
 
@@ -129,19 +129,55 @@ def confusion_of(evaluation: pd.DataFrame, level: str) -> pd.DataFrame:
     rows = evaluation[
         (evaluation["level"] == level)
         & (evaluation["metric"] == "confusion")
-        & (evaluation["side"] == judged_side(evaluation))
+        & (evaluation["side"] == reporting_side(evaluation))
     ]
     matrix = rows.pivot_table(index="tissue", columns="predicted", values="value", aggfunc="sum", fill_value=0)
     order = sorted(set(matrix.index) | set(matrix.columns))
     return matrix.reindex(index=order, columns=order, fill_value=0)
 
 
-def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float | str]:
+@dataclass(frozen=True)
+class Headline:
+    """The few figures that stand for an evaluation, on the side that reports; shares are 0 to 1, NaN where unknown.
+
+    Attributes
+    ----------
+    judged_on
+        The side, in words.
+    slide_accuracy, slide_accuracy_low, slide_accuracy_high
+        The network's accuracy on slides, and its 95 % interval over donors.
+    tile_accuracy
+        Its accuracy on tiles.
+    slide_accuracy_look_alikes_merged
+        Its accuracy on slides where tissues that look alike count as one.
+    slide_macro_f1, slide_calibration_error
+        Mean F1 of the tissues, and the expected calibration error, on slides.
+    logistic_regression_accuracy, lightgbm_accuracy
+        Accuracy on slides of classifiers on the network's embeddings.
+    colour_histogram_accuracy, majority_accuracy
+        Accuracy on slides of the baselines.
+    """
+
+    judged_on: str
+    slide_accuracy: float
+    slide_accuracy_low: float
+    slide_accuracy_high: float
+    tile_accuracy: float
+    slide_accuracy_look_alikes_merged: float
+    slide_macro_f1: float
+    slide_calibration_error: float
+    logistic_regression_accuracy: float
+    lightgbm_accuracy: float
+    colour_histogram_accuracy: float
+    majority_accuracy: float
+
+
+def headline(evaluation: pd.DataFrame, unit: str = "donor") -> Headline:
     """Return the few figures that stand for an evaluation, on the side that reports.
 
     `unit` is what the study splits by: `donor`, or `tile`, where every donor was trained on.
     """
-    side = judged_side(evaluation)
+    side = reporting_side(evaluation)
     judged_on = f"{side} donors" if unit == "donor" else f"{side} tiles, of donors that were also trained on"
     if side == "validation":
         judged_on += ", which also chose the model"
@@ -155,17 +191,17 @@ def headline(evaluation: pd.DataFrame, unit: str = "donor") -> dict[str, float |
         ]
         return float(rows[column].iloc[0]) if len(rows) else float("nan")
 
-    return {
-        "judged_on": judged_on,
-        "slide_accuracy": figure("slide", "accuracy"),
-        "slide_accuracy_low": figure("slide", "accuracy", column="low"),
-        "slide_accuracy_high": figure("slide", "accuracy", column="high"),
-        "tile_accuracy": figure("tile", "accuracy"),
-        "slide_accuracy_look_alikes_merged": figure("slide", "merged_accuracy"),
-        "slide_macro_f1": figure("slide", "macro_f1"),
-        "slide_calibration_error": figure("slide", "ece"),
-        "logistic_regression_accuracy": figure("slide", "accuracy", "logistic regression"),
-        "lightgbm_accuracy": figure("slide", "accuracy", "LightGBM"),
-        "colour_histogram_accuracy": figure("slide", "accuracy", "colour histogram"),
-        "majority_accuracy": figure("slide", "accuracy", "majority"),
-    }
+    return Headline(
+        judged_on=judged_on,
+        slide_accuracy=figure("slide", "accuracy"),
+        slide_accuracy_low=figure("slide", "accuracy", column="low"),
+        slide_accuracy_high=figure("slide", "accuracy", column="high"),
+        tile_accuracy=figure("tile", "accuracy"),
+        slide_accuracy_look_alikes_merged=figure("slide", "merged_accuracy"),
+        slide_macro_f1=figure("slide", "macro_f1"),
+        slide_calibration_error=figure("slide", "ece"),
+        logistic_regression_accuracy=figure("slide", "accuracy", "logistic regression"),
+        lightgbm_accuracy=figure("slide", "accuracy", "LightGBM"),
+        colour_histogram_accuracy=figure("slide", "accuracy", "colour histogram"),
+        majority_accuracy=figure("slide", "accuracy", "majority"),
+    )

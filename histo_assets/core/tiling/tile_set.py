@@ -33,8 +33,8 @@ class TileSet:
         One row a tile, columns as `tables.TileIndex` declares them, slide by slide.
     funnel
         One row a slide: `candidates` (grid cells), those without enough tissue (`no_tissue`), those
-        looked at and rejected by reason, `good` and `kept`. Cells that were never looked at, because
-        enough tiles had been found, are the difference.
+        rejected by reason, `good` and `kept`. Cells that were never tried, because there were enough
+        tiles, are the difference.
     tissue, parameters, shard_root
         The tissue; the digest of the settings it was cut under; where the shards are. Of the last only the name of
         the folder is stored: who loads the handle says by `located` below which root that lies.
@@ -46,8 +46,8 @@ class TileSet:
         By slide, a JPEG of it with the contour of its mask and its tiles outlined.
     rejected
         Small JPEGs of some rejected tiles, by `<reason>_<slide>_<n>`.
-    looked
-        One row a tile that was looked at: slide, reason ('' for a good one), jpeg_bytes (bytes per pixel).
+    decisions
+        One row a tile that was judged: slide, reason ('' for a good one), jpeg_bytes (bytes per pixel).
     lost_storage_tiles
         How many storage tiles of a slide did not decode, where there were any.
     missing, left_out
@@ -64,7 +64,7 @@ class TileSet:
     complete: bool
     previews: dict[str, bytes] = field(repr=False)
     rejected: dict[str, bytes] = field(repr=False)
-    looked: pl.DataFrame = field(repr=False)
+    decisions: pl.DataFrame = field(repr=False)
     lost_storage_tiles: dict[str, int]
     missing: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class TileSet:
     def content_digest(self) -> str:
         """Return a digest of the tiles themselves and what is known of them.
 
-        Neither where the tiles lie nor how far a slide was looked at counts: cutting more of it later, for another
+        Neither where the tiles lie nor how many candidates were tried counts: cutting more of it later, for another
         study, changes nothing. Nor do slides that were never tiled.
         """
         rows = self.index.drop("shard", "offset")
@@ -107,7 +107,7 @@ class TileSet:
         folder.mkdir(parents=True, exist_ok=True)
         write_table(self.index, folder / "index.parquet", TileIndex)
         write_table(self.funnel, folder / "funnel.parquet", Funnel)
-        write_table(self.looked, folder / "looked.parquet", Candidates)
+        write_table(self.decisions, folder / "looked.parquet", Candidates)
         for kind, pictures in (("previews", self.previews), ("rejected", self.rejected)):
             (folder / kind).mkdir(exist_ok=True)
             for name, jpeg in pictures.items():
@@ -125,7 +125,7 @@ class TileSet:
         return cls(
             index=read_polars(folder / "index.parquet", TileIndex),
             funnel=read_pandas(folder / "funnel.parquet", Funnel),
-            looked=read_polars(folder / "looked.parquet", Candidates),
+            decisions=read_polars(folder / "looked.parquet", Candidates),
             previews={path.stem: path.read_bytes() for path in sorted(folder.glob("previews/*.jpg"))},
             rejected={path.stem: path.read_bytes() for path in sorted(folder.glob("rejected/*.jpg"))},
             **json.loads((folder / "tileset.json").read_text(encoding="utf-8")),
@@ -159,18 +159,18 @@ class TileReader:
             A shard is missing, shorter than the index says, or holds something else.
         """
         columns = ["tissue", "shard", "offset", "length"]
-        found = [
+        jpegs = [
             self._shard(tissue, shard)[offset : offset + length]
             for tissue, shard, offset, length in rows.select(columns).iter_rows()
         ]
-        for place, (jpeg, length) in enumerate(zip(found, rows["length"], strict=True)):
+        for place, (jpeg, length) in enumerate(zip(jpegs, rows["length"], strict=True)):
             if len(jpeg) != length or ("crc32" in rows.columns and zlib.crc32(jpeg) != rows["crc32"][place]):
                 tissue, shard = rows["tissue"][place], rows["shard"][place]
                 raise TilingError(
                     f"shard {tissue}/{shard} is not the one that the index was made of; "
                     "delete it and run `histo-assets materialize --select tiles`"
                 )
-        return found
+        return jpegs
 
     def _shard(self, tissue: str, shard: str) -> mmap.mmap:
         key = (tissue, shard)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from histo_assets.core.cohort.ids import sibling_of
+from histo_assets.core.cohort.ids import exact_name, own_name, sibling_of
 from histo_assets.core.delimited import read_header
 from histo_assets.core.download.errors import DownloadError
 from histo_assets.core.download.http import RemoteFile
@@ -46,7 +46,7 @@ class SlideSource:
         self._series: dict[str, str] | None = None
 
     def find(self, row: Mapping[str, str]) -> RemoteSlide:
-        """Return where the slide of `row` (slide, donor, tissue, sample) is published.
+        """Return where the slide of `row` (slide, donor, tissue, sample, original_slide if any) is published.
 
         Raises
         ------
@@ -56,17 +56,17 @@ class SlideSource:
         return self._in_idc(row) if self.settings.kind == "idc" else self._at_url(row)
 
     def _at_url(self, row: Mapping[str, str]) -> RemoteSlide:
-        slide = row["slide"]
-        listed = self._listed.get(slide, {})
+        slide, name = row["slide"], _name(row)
+        listed = self._listed.get(name) or self._listed.get(slide, {})
         if not listed.get("url") and not self.settings.url:
             raise DownloadError(f"slide {slide} has no url in the listing; add it, or give slides.source.url")
         address = listed.get("url") or str(self.settings.url).format(
-            **{name: quote(str(row.get(name, "")), safe="") for name in PLACEHOLDERS}
+            **{key: quote(str({**row, "slide": name}.get(key, "")), safe="") for key in PLACEHOLDERS}
         )
-        name = f"{slide}{self.settings.suffix}"
+        file_name = f"{slide}{self.settings.suffix}"
         size = listed.get("bytes")
-        file = RemoteFile(address, name, int(size) if size else None, listed.get("sha256"), listed.get("md5"))
-        return RemoteSlide(slide, name, (file,))
+        file = RemoteFile(address, file_name, int(size) if size else None, listed.get("sha256"), listed.get("md5"))
+        return RemoteSlide(slide, file_name, (file,))
 
     def _in_idc(self, row: Mapping[str, str]) -> RemoteSlide:
         from histo_assets.core.download.idc import series_files, series_of_slides
@@ -74,7 +74,7 @@ class SlideSource:
         if self._series is None:
             self._series = series_of_slides(self.settings)
         slide = row["slide"]
-        location = self._series.get(slide)
+        location = self._series.get(_name(row))
         if location is None and (sibling := sibling_of(slide)) not in self._known:
             # Images of GTEx are often named by the sibling aliquot.
             location = self._series.get(sibling)
@@ -86,8 +86,13 @@ class SlideSource:
         return RemoteSlide(slide, slide, series_files(location, self.settings))
 
 
+def _name(row: Mapping[str, str]) -> str:
+    """Return the name under which a slide is published: its own, not the id that was made of it."""
+    return own_name(row["slide"], row.get("original_slide", ""))
+
+
 def read_listing(path: Path) -> dict[str, dict[str, str]]:
-    """Return what a table (comma, tab or semicolon) says of each slide: any of url, bytes, sha256, md5.
+    """Return what a table (comma, tab or semicolon) holds on each slide: any of url, bytes, sha256, md5.
 
     Raises
     ------
@@ -110,7 +115,7 @@ def _listed(rows: Iterable[Mapping[str, str | None]], path: Path) -> dict[str, d
     listed: dict[str, dict[str, str]] = {}
     for line, row in enumerate(rows, 2):
         known = {key: value.strip() for key, value in row.items() if isinstance(value, str) and value.strip()}
-        slide = known.pop("slide", "")
+        slide = exact_name(known.pop("slide", ""))
         if not known.get("bytes", "0").isdigit():
             raise DownloadError(f"{path} line {line}: slide {slide} has {known['bytes']!r} bytes; give a whole number")
         if slide in listed:

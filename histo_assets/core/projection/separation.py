@@ -43,14 +43,14 @@ def knn_label_accuracy(
     """
     from scipy.spatial.distance import cdist
 
-    reference, asked = np.flatnonzero(fit), np.flatnonzero(held_out)
+    reference, queries = np.flatnonzero(fit), np.flatnonzero(held_out)
     owners = np.arange(len(pcs)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
     names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    if not len(reference) or not len(asked):
+    if not len(reference) or not len(queries):
         return float("nan")
     right = 0
-    for start in range(0, len(asked), 1024):
-        rows = asked[start : start + 1024]
+    for start in range(0, len(queries), 1024):
+        rows = queries[start : start + 1024]
         distances = cdist(pcs[rows], pcs[reference])
         distances[owners[rows][:, None] == owners[reference][None, :]] = np.inf
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbors]
@@ -60,7 +60,7 @@ def knn_label_accuracy(
             weight = counted[:, rank] * (1 + (neighbors - rank) * 1e-6)
             np.add.at(votes, (np.arange(len(rows)), codes[reference[nearest[:, rank]]]), weight)
         right += int(((votes.argmax(axis=1) == codes[rows]) & counted[:, 0]).sum())
-    return right / len(asked)
+    return right / len(queries)
 
 
 def embedding_figures(
@@ -101,13 +101,13 @@ def embedding_figures(
     clusters = KMeans(k, n_init=5, random_state=seed).fit(pcs[train]).predict(pcs) if k else np.zeros(len(pcs))
     rows = []
     for side, mask in (("train", train), ("held_out", held_out)):
-        n, found = int(mask.sum()), len(np.unique(labels[mask]))
-        judged = 1 < found < n
-        silhouette = silhouette_score(pcs[mask], labels[mask]) if judged else np.nan
+        n, classes = int(mask.sum()), len(np.unique(labels[mask]))
+        separable = 1 < classes < n
+        silhouette = silhouette_score(pcs[mask], labels[mask]) if separable else np.nan
         rows += [
             ("knn_accuracy", side, knn_label_accuracy(pcs, labels, train, mask, groups=groups), n),
             ("silhouette", side, silhouette, n),
-            ("ari", side, adjusted_rand_score(labels[mask], clusters[mask]) if judged else np.nan, n),
-            ("nmi", side, normalized_mutual_info_score(labels[mask], clusters[mask]) if judged else np.nan, n),
+            ("ari", side, adjusted_rand_score(labels[mask], clusters[mask]) if separable else np.nan, n),
+            ("nmi", side, normalized_mutual_info_score(labels[mask], clusters[mask]) if separable else np.nan, n),
         ]
     return pd.DataFrame(rows, columns=["metric", "side", "value", "n"])

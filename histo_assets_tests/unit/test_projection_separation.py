@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from histo_assets.core.projection.joint import expression_from_image, joint_space, matching_figures
-from histo_assets.core.projection.metrics import embedding_figures, knn_label_accuracy
 from histo_assets.core.projection.project import ProjectionError
+from histo_assets.core.projection.separation import embedding_figures, knn_label_accuracy
 
 
 def _groups(spread: float = 0.3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
