@@ -98,8 +98,10 @@ def test_genes_whose_names_look_alike_stay(tmp_path):
 
 def test_a_row_that_is_the_sum_of_all_others_is_a_total_whatever_it_is_called(tmp_path):
     counts = counted()
-    path = written(tmp_path / "x.tsv", frame(np.vstack([counts, counts.sum(axis=0)]), [*ensembl(40), "Alle"]))
-    with pytest.raises(ExpressionError, match="the row Alle is the sum of all others in every sample, a total and no"):
+    path = written(tmp_path / "x.tsv", frame(np.vstack([counts, counts.sum(axis=0)]), [*ensembl(40), "everything"]))
+    with pytest.raises(
+        ExpressionError, match="the row everything is the sum of all others in every sample, a total and no"
+    ):
         read(path)
 
 

@@ -29,18 +29,18 @@ _BY_ID = {
 _MONTHS = {
     word: month
     for month, words in {
-        1: "jan januar january",
-        2: "feb februar february",
+        1: "jan january",
+        2: "feb february",
         3: "mar march mrz mär märz mars maart",
         4: "apr april avr",
         5: "may mai mei maj",
-        6: "jun june juni juin",
-        7: "jul july juli juil",
+        6: "jun june juin",
+        7: "jul july juil",
         8: "aug august août",
         9: "sep sept september",
-        10: "oct october okt oktober out",
+        10: "oct october okt out",
         11: "nov november",
-        12: "dec december dez dezember déc dic",
+        12: "dec december dez déc dic",
     }.items()
     for word in words.split()
 }
