@@ -18,7 +18,14 @@ from rich.text import Text
 
 from histo_assets.cli.environment import bold, say, stop
 from histo_assets.core.expression.name_rules.registry import RULES
-from histo_assets.core.expression.settings import ExpressionSettings, GeneFilterSettings, SamplesIn, Units
+from histo_assets.core.expression.settings import (
+    UNITS_IN_WORDS,
+    ExpressionSettings,
+    GeneFilterSettings,
+    SamplesIn,
+    known_units,
+    quantity,
+)
 from histo_assets.core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -35,12 +42,13 @@ def expression(  # noqa: PLR0913 - an option of the command each
     file: FileArgument,
     out: OutArgument,
     samples: Annotated[str | None, typer.Option(help="A file with one sample a line, or names with commas.")] = None,
-    units: Annotated[str, typer.Option(help=f"Units of the file: {', '.join(get_args(Units))}.")] = "tpm",
+    units: Annotated[str, typer.Option(help=f"Units of the file: {UNITS_IN_WORDS}.")] = "tpm",
     names: Annotated[str, typer.Option(help=f"Rule for names: {', '.join(RULES)}.")] = ("drop_dotted_and_repeated"),
     min_max: Annotated[float, typer.Option(help="Highest log2 value that a gene must exceed.")] = 5.0,
     min_sd: Annotated[float, typer.Option(help="Standard deviation that a gene must exceed.")] = 0.5,
     samples_in: Annotated[str, typer.Option(help="Where a table has its samples: columns or rows.")] = "columns",
     gene_lengths: Annotated[Path | None, typer.Option(help="Lengths of genes or a GTF, for counts.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Another matrix of an h5ad file than X: a layer, or raw.")] = None,
     attributes: Annotated[
         Path | None, typer.Option(help="Table of the samples, such as GTEx's SampleAttributesDS.")
     ] = None,
@@ -51,6 +59,7 @@ def expression(  # noqa: PLR0913 - an option of the command each
 
     began = time.process_time()
     settings = _settings(file, units, names, min_max, min_sd, samples_in, gene_lengths)
+    settings = settings.model_copy(update={"layer": layer})
     if out.suffix != ".h5ad":
         stop(f"{out} should end in .h5ad, which is what is written")
     if out.is_dir():
@@ -93,13 +102,16 @@ def _settings(
 ) -> ExpressionSettings:
     """Return the options as settings; one that is not allowed ends the command."""
     for option, value, allowed in (
-        ("--units", units, get_args(Units)),
         ("--names", names, tuple(RULES)),
         ("--samples-in", samples_in, get_args(SamplesIn)),
     ):
         if value not in allowed:
             stop(f"{option} {value} is not known; allowed are {', '.join(allowed)}")
-    if gene_lengths is not None and units != "counts":
+    try:
+        units = known_units(units)
+    except ValueError:
+        stop(f"--units {units} is not known; allowed are {UNITS_IN_WORDS}")
+    if gene_lengths is not None and quantity(units) != "counts":
         stop(f"--gene-lengths makes TPM of counts, and --units says {units}; drop one of the two")
     if not min_sd >= 0:
         stop(f"--min-sd {min_sd:g} is no standard deviation; give 0 or more")

@@ -5,6 +5,7 @@ A setting goes by its dotted name, such as `tiling.tile_px`. Marks on a field sa
 - `PLACE`: where something is. The content decides, not the place, so it is never recorded.
 - `INDIFFERENT`: decides no result (a number of workers, a time limit).
 - `FILE_OR_NAME`: a word, or the path of a file whose content is recorded.
+- `LATER`: came after results were made; only another value than its default is recorded, so that they stay fresh.
 - `by_partition(family)`: a mapping whose keys are partitions of that family; a partition reads its own entry alone.
 """
 
@@ -38,6 +39,7 @@ class Mark:
 PLACE = Mark("place")
 INDIFFERENT = Mark("indifferent")
 FILE_OR_NAME = Mark("file or name")
+LATER = Mark("later")
 
 
 def by_partition(family: str) -> Mark:
@@ -143,8 +145,10 @@ def _flat(value: Any, name: str, mark: Mark | None, partition: Partition) -> Ite
     if mark in (PLACE, INDIFFERENT):
         return
     if isinstance(value, Settings):
-        for field in type(value).model_fields:
-            yield from _flat(getattr(value, field), f"{name}.{field}", _mark(value, field), partition)
+        for field, declared in type(value).model_fields.items():
+            own, mark = getattr(value, field), _mark(value, field)
+            if mark != LATER or own != declared.default:
+                yield from _flat(own, f"{name}.{field}", mark, partition)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if _is_read(str(key), mark, partition):

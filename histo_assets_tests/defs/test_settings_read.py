@@ -64,6 +64,7 @@ READ_BY: dict[str, set[str]] = {
     "tiling": TILES,
     "expression": {"expression_matrix"},
     "expression.file": NOTHING,
+    "expression.layer": {"expression_matrix"},
     "expression.gene_lengths": NOTHING,
     "expression.filter": {"expression_matrix", "study_report"},
     "learning.commercial": NOTHING,

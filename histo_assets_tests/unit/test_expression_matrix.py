@@ -39,9 +39,13 @@ def test_fpkm_and_counts_are_scaled_to_a_million_before_the_logarithm(tmp_path):
         assert "scaled to a million over 2 genes only" in result.notes[0]
 
 
-def test_log2_is_taken_as_it_is_and_may_be_negative(tmp_path):
+def test_log2_is_taken_as_it_is_and_never_negative(tmp_path):
+    assert read(table(tmp_path, [[1.5, 2], [3, 0]]), "log2").adata.X.tolist() == [[1.5, 3], [2, 0]]
     path = table(tmp_path, [[1.5, -3], [3, 0]])
-    assert read(path, "log2").adata.X.tolist() == [[1.5, 3], [-3, 0]]
+    with pytest.raises(
+        ExpressionError, match=r"1 values are negative, the lowest is -3 .gene .*log2\(1\+TPM\) has none"
+    ):
+        read(path, "log2")
     with pytest.raises(ExpressionError, match=r"'-3\.0' is negative"):
         read(path, "tpm")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
+from histo_assets.core.delimited import PLAIN, Numbers, fields
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.parsing import GENE, POWERS, SKIP, SYMBOL, compiled, parse_rows
+from histo_assets.core.expression.streams import MOST_BYTES_OF_A_LINE, endless, holds_nul
 
 # Small enough that a block and its numbers stay in the processor's cache.
 BLOCK_BYTES = 1 << 20
@@ -51,6 +53,26 @@ class ExpressionSource(Protocol):
         """Return the names of all samples of the file."""
         ...
 
+    @property
+    def others(self) -> list[str]:
+        """Return the names of columns that are no samples unless one of that name is asked for."""
+        ...
+
+    @property
+    def length_column(self) -> str | None:
+        """Return the column that gives the genes' base pairs."""
+        ...
+
+    @property
+    def log1p(self) -> str:
+        """Return the logarithm of 1 + x that the file says was taken; '' for none."""
+        ...
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of further matrices of the file."""
+        ...
+
     def blocks(self, samples: Sequence[str], signed: bool = False) -> Iterator[GeneBlock]:
         """Yield all genes with the values of `samples`; negative values are refused unless `signed`."""
         ...
@@ -73,6 +95,7 @@ class RowFormat:
     first_line: int
     separator: str = "\t"
     signed: bool = False
+    numbers: Numbers = PLAIN
 
     @property
     def wanted(self) -> int:
@@ -99,11 +122,15 @@ def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
     line, gene = layout.first_line, "none"
     window = _Window(stream)
     while window.whole():
+        if (place := window.text.find(b"\0", window.start, window.end)) >= 0:
+            raise ExpressionError(holds_nul(layout.path, line + window.text.count(b"\n", window.start, place)))
         block, lines = _parsed(window, layout, line)
         line += lines
         if block.gene_id:
             gene = block.name(-1)
             yield block
+    if window.endless:
+        raise ExpressionError(endless(layout.path, line))
     if window.damage:
         raise ExpressionError(f"{layout.path} {window.damage} after line {line - 1}, gene {gene}; fetch the file again")
 
@@ -111,14 +138,15 @@ def gene_blocks(stream: BinaryIO, layout: RowFormat) -> Iterator[GeneBlock]:
 class _Window:
     """The part of a stream that is in memory: whole lines in `text[start:end]`, then the beginning of the next.
 
-    `damage` says why the stream could not be read to its end; what came before is still returned.
+    `damage` says why the stream could not be read to its end; what came before is still given out. `endless`: a line
+    is longer than any of a table.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self.text = bytearray(BLOCK_BYTES + _SLACK)
         self.start = self.end = self.filled = 0
-        self.ended = False
+        self.ended = self.endless = False
         self.damage = ""
 
     def whole(self) -> bool:
@@ -129,6 +157,9 @@ class _Window:
         self.text[:rest] = self.text[self.end : self.filled]
         self.filled, self.start, self.end = rest, 0, 0
         while not self.end and not self.ended:
+            if self.filled > MOST_BYTES_OF_A_LINE:
+                self.endless = True
+                return False
             self._fill()
             if self.ended and not self.damage and self.filled and self.text[self.filled - 1] != _NEWLINE:
                 self.text[self.filled] = _NEWLINE
@@ -161,9 +192,10 @@ def _parsed(window: _Window, layout: RowFormat, first_line: int) -> tuple[GeneBl
     texts = np.zeros((most, 4), dtype=np.int64)
     places = np.empty((most, 3), dtype=np.int64)
     odd = np.zeros(most, dtype=np.bool_)
-    size, separator = np.uint64(window.end - window.start), np.uint8(ord(layout.separator))
+    size = np.uint64(window.end - window.start)
+    separator, point = np.uint8(ord(layout.separator)), np.uint8(ord(layout.numbers.point))
     rows, lines, used = compiled(parse_rows)(
-        text, size, separator, *layout.fields, layout.signed, POWERS, values, texts, places, odd
+        text, size, separator, point, *layout.fields, layout.signed, POWERS, values, texts, places, odd
     )
     window.start += int(used)
     named = texts[:rows].tolist()
@@ -183,7 +215,10 @@ def _reread(block: GeneBlock, row: int, text: str, layout: RowFormat, line: int)
     """Fill in one gene of a block the slow way, or report what is wrong with its line."""
     cells = text.split(layout.separator)
     if len(cells) != len(layout.columns):
-        cells = next(csv.reader([text], delimiter=layout.separator))
+        try:
+            cells = fields(text, layout.separator)
+        except ValueError as error:
+            raise ExpressionError(f"{layout.path}, line {line} cannot be read: {error}; write it again") from None
     if '"' in text:
         cells = [cell.strip('" ') for cell in cells]
     names = {int(role): cell for role, cell in zip(layout.roles, cells, strict=False) if role < SKIP}
@@ -197,26 +232,29 @@ def _reread(block: GeneBlock, row: int, text: str, layout: RowFormat, line: int)
     block.gene_id[row], block.symbol[row] = names.get(GENE, ""), names.get(SYMBOL, "")
     wanted = np.flatnonzero(layout.roles >= 0)
     try:
-        numbers = np.array([float(cells[column]) for column in wanted])
+        numbers = np.array([layout.numbers.value(cells[column]) for column in wanted])
     except ValueError:
         numbers = np.full(len(wanted), np.nan)
     if not np.isfinite(numbers).all() or (not layout.signed and (numbers < 0).any()):
         for column in wanted:
-            _refuse_no_number(cells[column], f"{where}, sample {layout.columns[column]}", layout.signed)
+            _refuse_no_number(cells[column], f"{where}, sample {layout.columns[column]}", layout)
     block.values[row, layout.roles[wanted]] = numbers
 
 
-def _refuse_no_number(cell: str, where: str, signed: bool) -> None:
+def _refuse_no_number(cell: str, where: str, layout: RowFormat) -> None:
     """Raise an ExpressionError if a cell holds no finite number, or a negative one where it must not be."""
     try:
-        value = float(cell)
+        value = layout.numbers.value(cell)
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise ExpressionError(f"{where}: {cell!r} is no number; write 0 or drop the gene or the sample")
+        way_out = "write 0 or drop the gene or the sample"
+        if re.search(r"\d\D\d", cell):
+            way_out = f"the numbers of this file are read as {layout.numbers.words}, write all of them so"
+        raise ExpressionError(f"{where}: {cell!r} is no number; {way_out}")
     if math.isinf(value):
         raise ExpressionError(f"{where}: {cell!r} is infinite; correct it or drop the gene")
-    if value < 0 and not signed:
+    if value < 0 and not layout.signed:
         raise ExpressionError(
             f"{where}: {cell!r} is negative; expression is not, unless it is logarithms (`expression.units: log2`)"
         )

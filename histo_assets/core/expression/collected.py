@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from histo_assets.core.expression.identifiers import unversioned
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.parsing import compiled, spread_rows
 from histo_assets.core.expression.settings import GeneFilterSettings
+from histo_assets.core.expression.spreadsheets import genes_of_date, is_date, restored
 from histo_assets.core.expression.text import refuse_repeated
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +88,8 @@ class Collected:
         maximum, _, sd = self.own.blocks[-1].T
         candidate = (maximum > self.settings.min_max) & is_variable(sd, self.settings)
         if RULES[self.settings.names].drops_dotted:
-            candidate &= np.array([not DOTTED.search(symbol) for symbol in symbols], dtype=np.bool_)
+            dotted = [bool(DOTTED.search(symbol)) and not is_date(symbol) for symbol in symbols]
+            candidate &= ~np.array(dotted, dtype=np.bool_)
         self.candidates.append(candidate)
 
     def values(self, log2: Floats) -> npt.NDArray[np.float32]:
@@ -95,11 +98,29 @@ class Collected:
         values = log2[candidate] if self._whole else log2[np.ix_(candidate, self.taken)]
         return values.astype(np.float32)
 
+    def restore_names(self) -> list[str]:
+        """Return notes on names that a spreadsheet changed; what can be one gene alone is that gene from here."""
+        names = restored(self.gene_id, self.symbol)
+        self.gene_id, self.symbol = names.gene_id, names.symbol
+        return names.notes
+
     def refuse_repeated_genes(self, path: str) -> None:
         """Raise an ExpressionError if an id occurs twice; where ids are all there is, the name rule may drop them."""
         names_only = self.symbol == [unversioned(gene) for gene in self.gene_id]
         if not names_only or RULES[self.settings.names].may_repeat:
+            self._refuse_repeated_dates(path)
             refuse_repeated(self.gene_id, "gene", path)
+
+    def _refuse_repeated_dates(self, path: str) -> None:
+        if len(set(self.gene_id)) == len(self.gene_id):
+            return
+        dates = [gene for gene, times in Counter(self.gene_id).items() if times > 1 and is_date(gene)]
+        if dates:
+            raise ExpressionError(
+                f"{path}: the gene {dates[0]!r} occurs {self.gene_id.count(dates[0])} times: a spreadsheet made this "
+                f"date of the names of several genes ({' and '.join(genes_of_date(dates[0])) or 'unknown'}); give the "
+                f"file as it was before"
+            )
 
     def notes(self) -> list[str]:
         """Return a note on genes that go by their id because the file names only some."""

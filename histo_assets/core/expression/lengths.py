@@ -6,14 +6,20 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from histo_assets.core.cohort.table_files import read_table
+from histo_assets.core.delimited import PLAIN, fields, read_layout
+from histo_assets.core.expression.columns import columns_of
 from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.identifiers import PAR_Y, is_ensembl, unversioned
-from histo_assets.core.expression.text import opened
+from histo_assets.core.expression.not_genes import is_gene
+from histo_assets.core.expression.streams import bounded_line, first_lines, opened
 
 GENE_COLUMNS = ("gene_id", "gene", "name", "symbol")
 LENGTH_COLUMNS = ("length", "gene_length", "bp")
@@ -64,7 +70,9 @@ def read_gene_lengths(path: str) -> GeneLengths:
     """
     if path.removesuffix(".gz").lower().endswith((".gtf", ".gff2")):
         return GeneLengths(path, _exon_unions(path))
-    table = read_table(path, text=GENE_COLUMNS)
+    table = _of_expression(path)
+    if table is None:
+        table = read_table(path, text=GENE_COLUMNS)
     gene = next((name for name in GENE_COLUMNS if name in table), None)
     length = next((name for name in LENGTH_COLUMNS if name in table), None)
     if gene is None or length is None:
@@ -81,10 +89,47 @@ def read_gene_lengths(path: str) -> GeneLengths:
     return GeneLengths(path, lengths)
 
 
+def _of_expression(path: str) -> pd.DataFrame | None:
+    """Return `gene` and `length` of a table of expression that has lengths, such as featureCounts writes; else None."""
+    if path.endswith((".parquet", ".pq")) or not Path(path).is_file():
+        return None
+    try:
+        layout = read_layout(first_lines(path), "\t")
+        found = columns_of(layout.columns, layout.rows, path)
+    except ValueError:
+        return None
+    if found.length is None or not found.samples:
+        return None
+    names, lengths = [], []
+    with opened(path) as stream:
+        for number in count(1):
+            line = bounded_line(stream, path, number).decode(errors="replace")
+            if not line:
+                break
+            try:
+                cells = fields(line.rstrip("\r\n"), layout.separator)
+            except ValueError as error:
+                raise ExpressionError(f"{path}, line {number} cannot be read: {error}; write it again") from None
+            if number > layout.header_line and len(cells) == len(layout.columns) and is_gene(cells[found.gene]):
+                names.append(cells[found.gene])
+                lengths.append(_base_pairs(cells[found.length]))
+    return pd.DataFrame({"gene": names, "length": pd.Series(lengths, dtype=object)})
+
+
+def _base_pairs(cell: str) -> float | str:
+    try:
+        return PLAIN.value(cell)
+    except ValueError:
+        return cell
+
+
 def _exon_unions(path: str) -> dict[str, float]:
     exons: dict[str, list[tuple[int, int]]] = defaultdict(list)
     with opened(path) as stream:
-        for number, row in enumerate(stream, start=1):
+        for number in count(1):
+            row = bounded_line(stream, path, number)
+            if not row:
+                break
             fields = row.decode(errors="replace").split("\t", 8)
             if len(fields) < 9 or fields[2] != "exon":
                 continue

@@ -23,6 +23,7 @@ def parse_rows(  # noqa: PLR0913 - numba compiles plain arguments
     buffer: Any,
     size: Any,
     separator: Any,
+    point: Any,
     roles: Any,
     ahead: Any,
     behind: int,
@@ -45,8 +46,8 @@ def parse_rows(  # noqa: PLR0913 - numba compiles plain arguments
     ----------
     buffer
         uint8, one byte longer than `size` at least.
-    size, separator
-        uint64 and uint8.
+    size, separator, point
+        uint64, uint8 and uint8: the bytes to parse, what ends a field, and the decimal mark.
     roles, ahead
         (wanted columns,) `GENE`, `SYMBOL`, or from 0 the place in `values`; columns to skip before each.
     behind
@@ -94,7 +95,7 @@ def parse_rows(  # noqa: PLR0913 - numba compiles plain arguments
                     position += _ONE
                     character = buffer[position]
                 digits = position - first
-                if character == 46:
+                if character == point:
                     position += _ONE
                     first = position
                     character = buffer[position]

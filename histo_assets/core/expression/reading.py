@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from histo_assets.core.expression.errors import ExpressionError
 from histo_assets.core.expression.gct import open_gct
 from histo_assets.core.expression.identifiers import refuse_mixed_ids
 from histo_assets.core.expression.lengths import GeneLengths, read_gene_lengths
+from histo_assets.core.expression.logarithm_check import refuse_log1p, taken_back
+from histo_assets.core.expression.logarithms import logarithm_of
 from histo_assets.core.expression.matrix_files import (
     format_by_name,
     open_delimited,
@@ -24,10 +26,13 @@ from histo_assets.core.expression.matrix_files import (
     open_parquet,
     open_samples_in_rows,
 )
+from histo_assets.core.expression.not_genes import NoGenes
 from histo_assets.core.expression.releases import refuse_missing_samples, refuse_other_gencode
 from histo_assets.core.expression.remote import local_expression
-from histo_assets.core.expression.settings import ExpressionSettings
+from histo_assets.core.expression.sample_names import changed_by_r, named_in_file
+from histo_assets.core.expression.settings import ExpressionSettings, quantity
 from histo_assets.core.expression.units import UnitCheck, log2_expression, refuse_empty, scalable
+from histo_assets.core.expression.unlike import Unlike
 from histo_assets.core.expression.values import SetAside, stored_matrix
 from histo_assets.core.files import atomic_path
 from histo_assets.core.progress import Progress, silent
@@ -170,7 +175,9 @@ def open_expression(path: str, settings: ExpressionSettings, progress: Progress 
     if kind == "gct":
         return open_gct(local)
     if kind == "h5ad":
-        return open_h5ad(local)
+        return open_h5ad(local, settings.layer)
+    if settings.layer is not None:
+        raise ExpressionError(f"{path} is {kind} and has no layers; drop `expression.layer: {settings.layer}`")
     if kind == "parquet":
         return open_parquet(local, settings.samples_in)
     opening = open_delimited if settings.samples_in == "columns" else open_samples_in_rows
@@ -191,16 +198,19 @@ class _Reading:
         filter_samples: Sequence[str] | None,
         progress: Progress,
     ) -> None:
-        self.path, self.settings, self.units = path, settings, settings.units
+        self.path, self.settings = path, settings
+        self.units, self.logarithm = quantity(settings.units), logarithm_of(settings.units)
         self.progress = progress
         self.source = open_expression(path, settings, progress)
-        self.taken, self.missing = _present_and_missing(self.source, samples)
+        self.own_names: dict[str, str] = {}
+        self.notes = changed_by_r(self.source.samples) if samples is None else []
+        self.taken, self.missing = self._found(samples)
         refuse_missing_samples(settings.release, self.missing, len(self.taken) + len(self.missing), path)
-        self.fitted, self.unfitted = _present_and_missing(
-            self.source, self.taken if filter_samples is None else filter_samples
-        )
-        # Those of the filter come first: lying side by side they are read without a copy.
+        self.fitted, self.unfitted = self._found(self.taken if filter_samples is None else filter_samples)
+        # Those of the filter come first: lying side by side they are looked at without a copy.
         self.read = list(dict.fromkeys([*self.fitted, *self.taken]))
+        self.no_genes = NoGenes()
+        self.unlike = Unlike(self.read) if samples is None else None
         self.lengths: GeneLengths | None = None
         if settings.gene_lengths:
             self.lengths = read_gene_lengths(settings.gene_lengths)
@@ -211,20 +221,33 @@ class _Reading:
         place = {sample: i for i, sample in enumerate(self.read)}
         taken = np.array([place[sample] for sample in self.taken], dtype=np.int64)
         collected = Collected(self.settings.filter, taken, len(self.fitted), len(self.read))
-        check = UnitCheck(self.units, self.read, self.path)
-        for block in self.source.blocks(self.read, signed=self.units == "log2"):
+        check = UnitCheck(self.settings.units, self.read, self.path)
+        for block in self._blocks():
             check.add(block)
             lengths = self._lengths_of(block)
             log2 = log2_expression(block.values, self.units, totals, lengths)
             collected.add(block, log2)
+            if self.unlike is not None:
+                self.unlike.add(log2)
             if aside is not None:
                 aside.add(collected.values(log2))
             self.progress(f"{check.genes:,} genes read")
         genes = collected.gene_id
+        refuse_log1p(self.source.log1p, self.source.layers, self.settings.units, check.is_whole, self.path)
+        dates = collected.restore_names()
         collected.refuse_repeated_genes(self.path)
         refuse_other_gencode(self.settings.release, genes, self.path)
-        notes = [*self.source.notes(len(genes)), *check.notes(self.lengths is not None), *notes]
-        notes += [*refuse_mixed_ids(genes, self.path), *collected.notes(), *self._notes_on_samples()]
+        notes = [
+            *self.source.notes(len(genes) + self.no_genes.rows),
+            *self.no_genes.notes(),
+            *check.notes(self.lengths is not None),
+            *notes,
+            *refuse_mixed_ids(genes, self.path),
+            *dates,
+            *collected.notes(),
+            *self._notes_on_samples(),
+            *self._notes_on_lengths(),
+        ]
         chosen = collected.chosen(self.path)
         report = ExpressionReport(
             samples=self.taken,
@@ -242,7 +265,7 @@ class _Reading:
         totals, genes, unknown = np.zeros(len(self.read)), 0, list[str]()
         if self.units not in ("fpkm", "counts"):
             return [], totals
-        for block in self.source.blocks(self.read):
+        for block in self._blocks():
             lengths = self._lengths_of(block)
             totals += scalable(block.values, lengths).sum(axis=0)
             genes += len(block.gene_id)
@@ -253,11 +276,40 @@ class _Reading:
         refuse_empty(totals, self.read, self.path)
         return notes, totals
 
+    def _found(self, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """Return which of the names are samples of the file, and which are not."""
+        source = self.source
+        if names is None:
+            self.own_names.update({name: name for name in source.samples})
+            return source.samples, []
+        wanted = list(dict.fromkeys(names))
+        named = named_in_file(wanted, source.samples, source.others)
+        if not named.found:
+            open_names = f"; {named.open[0]}" if named.open else ""
+            raise ExpressionError(
+                f"{source.path} holds none of the {len(wanted)} samples asked for (such as "
+                f"{', '.join(wanted[:2]) or 'none'}); its own are called {', '.join(source.samples[:2])}: "
+                f"name them alike in the cohort's tables{open_names}"
+            )
+        self.own_names.update(named.found)
+        self.notes += [note for note in (*named.notes, *named.open) if note not in self.notes]
+        return list(named.found), [name for name in wanted if name not in named.found]
+
+    def _blocks(self) -> Iterator[GeneBlock]:
+        """Yield the genes of the file in its units, a logarithm that was named in full taken back."""
+        own = [self.own_names[name] for name in self.read]
+        signed = self.logarithm is not None or self.units == "log2"
+        for block in self.no_genes.genes_of(self.source.blocks(own, signed=signed), self.path):
+            if self.logarithm is None:
+                yield block
+            else:
+                yield replace(block, values=taken_back(block, self.logarithm, self.read, self.path))
+
     def _lengths_of(self, block: GeneBlock) -> Floats | None:
         return None if self.lengths is None else self.lengths.of(block.gene_id, block.symbol)
 
     def _notes_on_samples(self) -> list[str]:
-        notes = []
+        notes = [*self.notes, *(self.unlike.notes() if self.unlike else [])]
         if self.missing:
             count = len(self.taken) + len(self.missing)
             notes.append(f"{len(self.missing)} of {count} samples are not in the file, such as {self.missing[0]}")
@@ -269,21 +321,14 @@ class _Reading:
             notes.append(f"the gene filter was fitted on one sample, {such}, so no gene was dropped for its variance")
         return notes
 
-
-def _present_and_missing(source: ExpressionSource, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Return which of the names are samples of the file, and which are not."""
-    if names is None:
-        return source.samples, []
-    there = set(source.samples)
-    wanted = list(dict.fromkeys(names))
-    present = [name for name in wanted if name in there]
-    if not present:
-        raise ExpressionError(
-            f"{source.path} holds none of the {len(wanted)} samples asked for (such as "
-            f"{', '.join(wanted[:2]) or 'none'}); its own are called {', '.join(source.samples[:2])}: "
-            f"name them alike in the cohort's tables"
-        )
-    return present, [name for name in wanted if name not in there]
+    def _notes_on_lengths(self) -> list[str]:
+        column = self.source.length_column
+        if column is None or self.units != "counts" or self.lengths is not None:
+            return []
+        return [
+            f"the column {column} gives the genes' base pairs: with this file as `expression.gene_lengths` too, "
+            f"counts become TPM"
+        ]
 
 
 def _obs(samples: list[str]) -> pd.DataFrame:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from histo_assets.core.expression.logarithms import logarithm_of
 from histo_assets.core.expression.name_rules.registry import RULES
 from histo_assets.core.expression.releases import RELEASES, release_in_name
 from histo_assets.core.files import Settings
-from histo_assets.core.settings import PLACE, one_of_names
+from histo_assets.core.settings import LATER, PLACE, one_of_names
 
 Units = Literal["tpm", "fpkm", "counts", "log2", "log2_counts"]
+UNITS_IN_WORDS = f"{', '.join(get_args(Units))}, or a logarithm such as log2(tpm+0.001), ln(counts+1), log10(fpkm+1)"
 SamplesIn = Literal["rows", "columns"]
+
+
+def known_units(units: str) -> str:
+    """Return the units without spaces and in small letters, or raise a ValueError if they are none."""
+    plain = units.replace(" ", "").lower()
+    if plain not in get_args(Units) and logarithm_of(plain) is None:
+        raise ValueError(f"{units} is no unit that is read; say {UNITS_IN_WORDS}")
+    return plain
+
+
+def quantity(units: str) -> str:
+    """Return the units that values have once a logarithm that was named in full is taken back.
+
+    >>> quantity("log2(fpkm+1)"), quantity("log2")
+    ('fpkm', 'log2')
+    """
+    logarithm = logarithm_of(units)
+    return units if logarithm is None else logarithm.quantity
 
 
 class GeneFilterSettings(Settings):
@@ -49,13 +69,18 @@ class ExpressionSettings(Settings):
         description="Format of the file, `gct` plain or gz; None: by its name. A table whose first line has no comma, "
         "or no tab for `tsv`, is separated by what that line does have: commas, tabs or semicolons.",
     )
-    units: Units = Field(
+    units: Annotated[str, AfterValidator(known_units)] = Field(
         default="tpm",
         description="TPM, FPKM and counts become log2(1+TPM) (counts without `gene_lengths` log2(1+CPM)), `log2` is "
-        "taken as it is, `log2_counts` becomes log2(1+count) without scaling (for a handful of genes).",
+        "log2(1+TPM) and taken as it is, `log2_counts` becomes log2(1+count) without scaling (for a handful of genes). "
+        "Another logarithm is named in full and taken back first: `log2(tpm+0.001)`, `ln(counts+1)`, `log10(fpkm+1)`.",
     )
     samples_in: SamplesIn = Field(
         default="columns", description="Where a table has its samples; its genes are the other way."
+    )
+    layer: Annotated[str | None, LATER] = Field(
+        default=None,
+        description="Which matrix of an h5ad file is read, one of its layers or `raw`; None: its X.",
     )
     gene_lengths: Annotated[str | None, PLACE] = Field(
         default=None,
@@ -79,6 +104,6 @@ class ExpressionSettings(Settings):
         named = release_in_name(self.file)
         if self.release and named not in (None, self.release):
             raise ValueError(f"{self.file} is of {named} by its name and `release` says {self.release}; correct one")
-        if self.gene_lengths and self.units != "counts":
+        if self.gene_lengths and quantity(self.units) != "counts":
             raise ValueError(f"`gene_lengths` make TPM of counts, `units` says {self.units}; drop one of the two")
         return self
