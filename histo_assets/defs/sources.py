@@ -87,6 +87,7 @@ def _listing_in(look: Parts) -> dict[str, str]:
 def _files_and_folders(look: Parts) -> dict[str, str]:
     """Return the files of a look, and in the place of DICOM files the folders that hold them."""
     from histo_assets.core.files import settings_digest
+    from histo_assets.core.slides.dicom import READING
 
     files: dict[str, str] = {}
     folders: dict[str, list[str]] = {}
@@ -98,7 +99,8 @@ def _files_and_folders(look: Parts) -> dict[str, str]:
             folders.setdefault(path.parent.as_posix(), []).append(f"{name} {version}")
         else:
             files[name] = version
-    return files | {folder: settings_digest(sorted(inside)) for folder, inside in folders.items()}
+    # What earlier versions made of a DICOM slide may be wrong: it is looked at again, and cut again where it was.
+    return files | {folder: settings_digest([*sorted(inside), READING]) for folder, inside in folders.items()}
 
 
 def _slides(study: Study) -> Source:
@@ -226,8 +228,11 @@ def _version_of_entry(entry: Path) -> str:
     if not entry.is_dir():
         return _size_and_time(entry)
     from histo_assets.core.files import settings_digest
+    from histo_assets.core.slides.dicom import READING
 
-    return settings_digest([f"{path.name} {_size_and_time(path)}" for path in sorted(entry.rglob("*"))])
+    inside = sorted(entry.rglob("*"))
+    reading = [READING] if any(path.suffix.lower() == ".dcm" for path in inside) else []
+    return settings_digest([*(f"{path.name} {_size_and_time(path)}" for path in inside), *reading])
 
 
 def _size_and_time(path: Path) -> str:

@@ -92,7 +92,8 @@ def write_image(
         image.PerFrameFunctionalGroupsSequence = Items(
             [_place(cell, frame_px, _across(pixels, frame_px)) for cell in order]
         )
-    frames = [coding.encode(frame) for frame in (_frames(pixels, frame_px)[cell] for cell in order)]
+    grid = _frames(pixels, frame_px)
+    frames = [coding.encode(grid[cell]) for cell in order]
     image.NumberOfFrames = len(frames)
     if coding.syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         image.PixelData = b"".join(frames) + bytes(sum(map(len, frames)) % 2)
