@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import openslide
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -40,6 +43,25 @@ def off_by(folder: Path, pixels: np.ndarray[Any, Any], factor: int = 1) -> float
 def reason(folder: Path) -> str:
     """Return why a slide is quarantined."""
     return str(inspect_slide(folder).quarantined)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    cells=st.permutations(range(CELLS)),
+    kept=st.integers(1, CELLS),
+    split=st.frozensets(st.integers(0, CELLS - 1)),
+    table=st.sampled_from(["basic", "extended", "zeros", "none"]),
+)
+def test_any_order_share_and_fragmentation_of_frames_gives_the_picture(
+    cells: list[int], kept: int, split: frozenset[int], table: str
+) -> None:
+    expected = np.full_like(PIXELS, 255)
+    for cell in cells[:kept]:
+        here = np.s_[cell // 6 * 128 : cell // 6 * 128 + 128, cell % 6 * 128 : cell % 6 * 128 + 128]
+        expected[here] = PIXELS[here]
+    with tempfile.TemporaryDirectory() as folder:
+        write_image(Path(folder) / "0.dcm", PIXELS, coding=Coding(order=cells[:kept], split=split, table=table))
+        assert off_by(Path(folder), expected) < LOSS
 
 
 def fragments(content: bytes | bytearray) -> list[int]:

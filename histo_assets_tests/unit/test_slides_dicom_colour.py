@@ -12,7 +12,7 @@ import numpy as np
 import openslide
 import pytest
 import simplejpeg
-from pydicom.pixels import get_encoder
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
@@ -141,7 +141,7 @@ def jpeg_2000(frame: Pixels, transformed: bool = True) -> bytes:
 
 def run_lengths(frame: Pixels) -> bytes:
     """Return a frame in DICOM's run-length coding, by pydicom."""
-    encode = get_encoder(RLELossless).encode
+    encode = RLELosslessEncoder.encode
     described = {
         "rows": frame.shape[0],
         "columns": frame.shape[1],
