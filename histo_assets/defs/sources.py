@@ -93,12 +93,16 @@ def _listing_in(look: Parts) -> dict[str, str]:
 def _files_and_folders(look: Parts) -> tuple[dict[str, str], list[str]]:
     """Return the slides of a look with their versions, and those that are folders of DICOM files."""
     from histo_assets.core.files import settings_digest
+    from histo_assets.core.slides.dicom import READING
     from histo_assets.core.slides.found import slides_among
 
     found = slides_among(name for name in look if name != LISTING)
     folders = [slide for slide, files in found.items() if files != [slide]]
     versions = {slide: look[slide] for slide in found if slide not in folders}
-    inside = {slide: settings_digest(sorted(f"{name} {look[name]}" for name in found[slide])) for slide in folders}
+    # What earlier versions made of a DICOM slide may be wrong: it is looked at again, and cut again where it was.
+    inside = {
+        slide: settings_digest([*sorted(f"{name} {look[name]}" for name in found[slide]), READING]) for slide in folders
+    }
     return {**versions, **inside}, folders
 
 
@@ -231,8 +235,11 @@ def version_of_entry(entry: Path) -> str:
     if not entry.is_dir():
         return _size_and_time(entry)
     from histo_assets.core.files import settings_digest
+    from histo_assets.core.slides.dicom import READING
 
-    return settings_digest([f"{path.name} {_size_and_time(path)}" for path in sorted(entry.rglob("*"))])
+    inside = sorted(entry.rglob("*"))
+    reading = [READING] if any(path.suffix.lower() == ".dcm" for path in inside) else []
+    return settings_digest([*(f"{path.name} {_size_and_time(path)}" for path in inside), *reading])
 
 
 def _size_and_time(path: Path) -> str:

@@ -121,6 +121,19 @@ def test_a_folder_of_dicom_files_is_one_slide(study: Study, tmp_path: Path) -> N
     assert source.concerning(source.look(), recorded)["GTEX-111FC-0326"] != recorded["GTEX-111FC-0326"]
 
 
+def test_a_dicom_slide_is_looked_at_again_when_such_slides_are_read_otherwise(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(study.resolve("slides")) / "GTEX-111FC-0326"
+    folder.mkdir()
+    (folder / "1.dcm").write_text("1")
+    source = study_sources(study)["slide_files"]
+    recorded = slides_of(SELECTED, source.look())
+    monkeypatch.setattr("histo_assets.core.slides.dicom.READING", 99)
+    now = source.concerning(source.look(), recorded)
+    assert [slide for slide in now if now[slide] != recorded[slide]] == ["GTEX-111FC-0326"]
+
+
 def test_an_address_is_known_by_a_digest_for_it_may_hold_a_secret(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(
         "extends: gtex\nname: lab\nexpression: {file: 'https://user:secret@example.org/tpm.gct', format: gct}\n"

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from histo_assets.core.tiling.shards import TileSet
 
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.same_image import same_images
 from histo_assets.core.tiling.settings import TilingSettings
+from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets.demo.svs import write_svs
 from histo_assets_tests.unit.tissue_slides import glass, slide_table, stroma, tissue_picture

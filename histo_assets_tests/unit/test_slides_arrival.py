@@ -21,6 +21,7 @@ from histo_assets.core.tiling.job import TissueJob
 from histo_assets.core.tiling.settings import TilingSettings
 from histo_assets.core.tiling.tile_set import TileSet
 from histo_assets.core.tiling.tiles import tile_tissue
+from histo_assets_tests.unit.generated_dicom import Coding, write_pyramid
 from histo_assets_tests.unit.generated_slides import write_dicom
 from histo_assets_tests.unit.lying_server import Request, Server, refusing, serving
 from histo_assets_tests.unit.test_download_slides import BUCKET, bucket, idc_source
@@ -271,7 +272,9 @@ def test_slides_of_imaging_data_commons_are_fetched_checked_and_tiled(
     series = series_of_slides(source)
     contents: dict[str, bytes] = {}
     for place, name in enumerate(NAMES):
-        folder = write_dicom(tmp_path / "published" / name, tissue_picture(seed=place))
+        published, pixels = tmp_path / "published" / name, tissue_picture(seed=place)
+        in_two = Coding(split=frozenset({3}))  # which earlier versions misread
+        folder = write_dicom(published, pixels) if place else write_pyramid(published, pixels, in_two)
         prefix = series[name].removeprefix(f"s3://{BUCKET}/").rstrip("/")
         contents |= bucket({path.name: path.read_bytes() for path in sorted(folder.iterdir())}, prefix)
     with serving(contents) as server:
@@ -281,6 +284,7 @@ def test_slides_of_imaging_data_commons_are_fetched_checked_and_tiled(
         assert table["quarantined"].isna().all()
         assert set(table["integrity"]) == {"checked"}
         assert set(table["vendor"]) == {"dicom"}
+        assert [digest[64:] for digest in table["digest"]] == ["-reading2", *[""] * (len(NAMES) - 1)]
         tiles = cut(tmp_path, table, settings)
         assert not list((tmp_path / "slides").glob("[!.]*"))
         asked = len(server.asked)

@@ -88,11 +88,11 @@ def test_the_resolution_of_a_dicom_slide_is_that_of_its_finest_image(tmp_path: P
     assert inspect_slide(folder).mpp == pytest.approx(1.0)
 
 
-def test_a_dicom_series_that_is_no_full_grid_is_left_to_slideio_and_unverified(tmp_path: Path) -> None:
+def test_a_dicom_level_that_calls_itself_a_concatenation_of_one_file_is_read(tmp_path: Path) -> None:
     folder = write_dicom(tmp_path / "a", PIXELS, levels=(1,), ConcatenationUID="1.2.3")
     record = inspect_slide(folder)
     assert record.quarantined is None
-    assert record.integrity == "unverified"
+    assert record.integrity == "checked"
     assert record.mpp == pytest.approx(0.5)
 
 

@@ -164,7 +164,8 @@ class _Arrivals:
             if not here:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
-            found = kept_in(self._folder, replace(found, digest=fetched.sha256, digest_kind=FETCHED))
+            digest = "-".join([fetched.sha256, *found.digest.split("-")[1:]])
+            found = kept_in(self._folder, replace(found, digest=digest, digest_kind=FETCHED))
             write_record(self._folder, replace(fetched, inspected=asdict(self._inspection(slide, found))))
         finally:
             with self._lock:

@@ -36,7 +36,10 @@ class MissingSlideError(SlideError):
 
 @dataclass(frozen=True)
 class StoredLevel:
-    """One resolution level of a TIFF slide; `offsets` and `lengths` are in bytes, row by row."""
+    """One resolution level of a slide; `offsets` and `lengths` are in bytes, row by row.
+
+    `factor` is how many level-0 pixels one of its pixels spans, None where the widths of the levels tell.
+    """
 
     width: int
     height: int
@@ -48,6 +51,7 @@ class StoredLevel:
     tables: bytes
     offsets: np.ndarray[Any, Any]
     lengths: np.ndarray[Any, Any]
+    factor: float | None = None
 
     @property
     def columns(self) -> int:

@@ -24,8 +24,8 @@ class StorageTiles:
 
     Attributes
     ----------
-    descriptor
-        The open file, which the slide closes.
+    descriptor, descriptors
+        The open file, or files, which the slide closes.
     read_tiles, lost_tiles, blank_tiles
         Indices of the storage tiles that were asked for, of those that did not decode, and of those
         that the file stores with length zero (Aperio's way of leaving out background).
@@ -36,7 +36,7 @@ class StorageTiles:
         self.read_tiles: set[int] = set()
         self.lost_tiles: set[int] = set()
         self.blank_tiles: set[int] = set()
-        self.descriptor = descriptor
+        self.descriptor, self.descriptors = descriptor, [descriptor]
         self._cache: OrderedDict[int, np.ndarray[Any, Any]] = OrderedDict()
         self._room = max(4, CACHE_BYTES // (level.tile_width * level.tile_height * 3))
         self._prefix = _jpeg_prefix(level)

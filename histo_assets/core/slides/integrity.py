@@ -15,7 +15,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from histo_assets.core.slides.dicom import read_dicom
+from histo_assets.core.slides.dicom import READING, read_dicom
 from histo_assets.core.slides.directory import (
     TIFF_SUFFIXES,
     SlideError,
@@ -182,13 +182,10 @@ def _refuse_impossible(level: StoredLevel, name: str) -> None:
 
 def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
     series = read_dicom(path)
-    if series.truncated:
-        raise SlideError(f"{path.name} is truncated: {series.truncated}; copy or download it again")
     digest, kind = _ends_digest(path)
-    record = replace(record, digest=digest, digest_kind=kind)
-    if not series.tiles_can_be_read:
-        return replace(_probed(record, path), mpp=series.mpp)
-    full = series.levels[0]
+    if series.read_otherwise:  # no tile that an earlier version cut is taken for one of this slide
+        digest = f"{digest}-reading{READING}"
+    full = series.levels[0].stored
     return replace(
         record,
         width=full.width,
@@ -196,6 +193,8 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
         mpp=series.mpp,
         levels=len(series.levels),
         vendor="dicom",
+        digest=digest,
+        digest_kind=kind,
         integrity="checked",
     )
 

@@ -94,7 +94,7 @@ class Slide:
 
     def close(self) -> None:
         """Close the file; reading is over."""
-        for descriptor in {level.descriptor for level in self._storage}:
+        for descriptor in {descriptor for level in self._storage for descriptor in level.descriptors}:
             os.close(descriptor)
         if self._reader is not None:
             self._reader.close()
@@ -119,7 +119,7 @@ class Slide:
         """Return x, y, width, height in level-0 pixels of every storage tile lost so far."""
         areas = []
         for storage in self._storage:
-            factor = self.dimensions[0] / storage.level.width
+            factor = self._factor(storage)
             areas += [(x * factor, y * factor, w * factor, h * factor) for x, y, w, h in storage.lost_areas()]
         return areas
 
@@ -153,13 +153,17 @@ class Slide:
         width, height = (max(1, round(side / downsample)) for side in self.dimensions)
         return self._read(0, 0, width, height, downsample)[0]
 
+    def _factor(self, storage: StorageTiles) -> float:
+        """Return how many level-0 pixels a pixel of a level spans."""
+        return storage.level.factor or self.dimensions[0] / storage.level.width
+
     def _read(self, x: int, y: int, w: int, h: int, downsample: float) -> tuple[np.ndarray[Any, Any], int]:
         """Return (h, w, 3) pixels at `downsample` of level 0, block by block so that memory stays bounded."""
         if self._storage:
             # Half a per cent: levels are rounded to whole pixels.
-            fine = [s for s in self._storage if self.dimensions[0] / s.level.width <= downsample * 1.005]
+            fine = [s for s in self._storage if self._factor(s) <= downsample * 1.005]
             storage = fine[-1] if fine else self._storage[0]
-            level_factor = self.dimensions[0] / storage.level.width
+            level_factor = self._factor(storage)
         else:
             storage, level_factor = None, 1.0
         scale = downsample / level_factor
@@ -183,7 +187,7 @@ class Slide:
 def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = None, slide_id: str = "") -> Slide:
     """Return the open slide at `path`.
 
-    JPEG in TIFF and in DICOM is read through its storage tiles, everything else through slideio or
+    JPEG in TIFF and all DICOM are read through their storage tiles, everything else through slideio or
     openslide. slideio's SVS driver can end the process on a TIFF that is not tiled: such a file is refused.
 
     Parameters
@@ -258,11 +262,9 @@ def _open_tiff(path: Path, assumed: float) -> Slide:
 def _open_dicom(path: Path, assumed: float) -> Slide:
     series = read_dicom(path)
     mpp = assumed if math.isnan(series.mpp) else series.mpp
-    if not series.tiles_can_be_read:
-        return _open_general(SlideioReader(path, "DCM"), path, mpp)
-    levels = [(level.width, level.height) for level in series.levels]
-    storage = [StorageTiles(_opened(file), level) for file, level in zip(series.files, series.levels, strict=True)]
-    return Slide(path, mpp, levels, "dicom", storage)
+    levels = [(level.stored.width, level.stored.height) for level in series.levels]
+    storage = [level.opened([_opened(file) for file in level.files]) for level in series.levels]
+    return Slide(path, mpp, levels, "dicom", list[StorageTiles](storage))
 
 
 def _open_general(reader: GeneralReader, path: Path, assumed: float) -> Slide:

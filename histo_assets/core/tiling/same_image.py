@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from histo_assets.core.tiling.pictures import decoded
-from histo_assets.core.tiling.shards import TileReader, TileSet
 from histo_assets.core.tiling.sidecar import SlideCut
 from histo_assets.core.tiling.store import ShardStore, sidecar_of
+from histo_assets.core.tiling.tile_set import TileReader, TileSet
 
 _SIDE = 96
 _BLUR = 9
