@@ -124,3 +124,13 @@ def test_the_chosen_scan_is_cut(tmp_path: Path) -> None:
 def test_a_pyramid_keeps_its_digest(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", [SCAN, SCAN[::2, ::2]], compression="jpeg")
     assert "-" not in inspect_slide(path).digest
+
+
+def test_a_mask_beside_the_scan_is_no_scan_and_a_flag_alone_makes_no_overview(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        options: dict[str, Any] = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
+        tiff.write(SCAN, tile=(128, 128), photometric="rgb", subfiletype=1, **options)
+        tiff.write(SCAN[..., 0], tile=(128, 128), photometric="minisblack", subfiletype=1, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as written:
+        written.pages[1].tags["NewSubfileType"].overwrite(4)  # type: ignore[union-attr]
+    assert np.array_equal(pixels_of(tmp_path / "a.tif"), SCAN)

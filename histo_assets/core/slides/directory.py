@@ -22,9 +22,10 @@ from histo_assets.core.slides.chain import check_directories
 from histo_assets.core.slides.colour import looks_like_ycbcr, stream_colours, without_colour_markers
 from histo_assets.core.slides.errors import MissingSlideError, SlideError
 from histo_assets.core.slides.holes import fills_holes
-from histo_assets.core.slides.images import Choice, Image, scan_of
+from histo_assets.core.slides.images import Choice, scan_of
 from histo_assets.core.slides.layouts import Decoder, decoder, planes_of, unreadable
-from histo_assets.core.slides.resolution import Resolution, aperio_resolution, spacing, tagged_resolution
+from histo_assets.core.slides.pages import described, image_pages, refuse_odd, tagged
+from histo_assets.core.slides.resolution import Resolution, aperio_resolution
 
 __all__ = ["JPEG", "TIFF_SUFFIXES", "MissingSlideError", "SlideError", "StoredLevel", "TiffDirectory"]
 
@@ -124,10 +125,10 @@ def read_directory(path: str | os.PathLike[str], image: Choice = None) -> TiffDi
         with _complaints() as complaints, tifffile.TiffFile(path) as tiff, open(path, "rb") as file:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             for page in pages:
-                _refuse_odd(page, name)
+                refuse_odd(page, name)
             extents = [_extents(page) for page in pages]
-            images = _images(pages)
-            chosen = scan_of([_described(pages[0]) for pages in images], image, name) if images else 0
+            images = image_pages(pages)
+            chosen = scan_of([described(pages[0]) for pages in images], image, name) if images else 0
             scan = images[chosen] if images else []
             first = scan[0] if scan else pages[0]
             levels = tuple(_level(page, file) for page in scan)
@@ -137,7 +138,7 @@ def read_directory(path: str | os.PathLike[str], image: Choice = None) -> TiffDi
                 levels=levels,
                 description=description,
                 vendor="aperio" if aperio else "generic-tiff",
-                resolution=aperio_resolution(description) if aperio else _tagged(first),
+                resolution=aperio_resolution(description) if aperio else tagged(first),
                 stored=sum(len(offsets) for offsets, _ in extents),
                 beyond_end=sum(int(((o + n > size) & (n > 0)).sum()) for o, n in extents),
                 complaint="; ".join(complaints),
@@ -189,87 +190,6 @@ def _complaints() -> Iterator[list[str]]:
 
 def _extents(page: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return np.asarray(page.dataoffsets, dtype=np.int64), np.asarray(page.databytecounts, dtype=np.int64)
-
-
-def _refuse_odd(page: Any, name: str) -> None:
-    """Raise a SlideError where a tag that lays out a tiled page is no whole number."""
-    if not any(code in page.tags for code in (322, 323, 324)):
-        return
-    sizes = {
-        "ImageWidth": page.imagewidth,
-        "ImageLength": page.imagelength,
-        "TileWidth": page.tilewidth,
-        "TileLength": page.tilelength,
-    }
-    for tag, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise SlideError(
-                f"{name} has a damaged directory: {tag} is {str(value)[:40]}, where a whole number is needed; copy or "
-                "download it again, or have it written anew"
-            )
-
-
-def _images(pages: list[Any]) -> list[list[Any]]:
-    """Return the tiled pages, each image's with the reduced levels that follow it; finest first.
-
-    Thumbnail, label and macro are mostly stored in strips. Pages of reduced resolution that fit nowhere are left out.
-    """
-    images: list[list[Any]] = []
-    for page in pages:
-        if not page.is_tiled:
-            continue
-        owner = next((image for image in reversed(images) if _follows(page, image)), None)
-        if owner is not None:
-            owner.append(page)
-        elif not page.subfiletype & 1 and not any(_is_between(page, image) for image in images):
-            images.append([page])
-    return images
-
-
-def _follows(page: Any, image: list[Any]) -> bool:
-    """Return whether a page is the next level of an image."""
-    if page.imagewidth >= image[-1].imagewidth or not _same_field(page, image[0]):
-        return False
-    first, own = _spacing(image[0]), _spacing(page)
-    # Two scans of one outline: a level says a resolution of its own, or repeats that of the first, a whole factor away.
-    return not abs(own - first) <= 0.02 * first or _is_whole_factor(page, image[0])
-
-
-def _is_between(page: Any, image: list[Any]) -> bool:
-    """Return whether a page is a level of an image that comes out of its order."""
-    return page.imagewidth < image[0].imagewidth and _same_field(page, image[0]) and _is_whole_factor(page, image[0])
-
-
-def _same_field(page: Any, first: Any) -> bool:
-    """Return whether a page shows what the first one does, smaller."""
-    downsample = first.imagewidth / page.imagewidth
-    # A level's height is rounded, by less than one of its own pixels at either end.
-    return bool(abs(page.imagelength - first.imagelength / downsample) <= 2 + 0.01 * page.imagelength)
-
-
-def _is_whole_factor(page: Any, first: Any) -> bool:
-    factor = first.imagewidth / page.imagewidth
-    return bool(abs(factor - round(factor)) <= 0.02 * factor)
-
-
-def _described(page: Any) -> Image:
-    """Return what is known of an image from its first page."""
-    description = page.description.strip()
-    name = str(page.tags.valueof(285, default="") or "").strip()
-    if not name and not description.startswith("<") and "|" not in description and len(description) < 120:
-        name = " ".join(description.split())
-    aperio = aperio_resolution(description)
-    mpp = _spacing(page) if math.isnan(aperio.mpp) else aperio.mpp
-    return Image(name, page.imagewidth, page.imagelength, mpp)
-
-
-def _spacing(page: Any) -> float:
-    return spacing(page.tags.valueof(282), page.tags.valueof(296, default=1))
-
-
-def _tagged(page: Any) -> Resolution:
-    unit = page.tags.valueof(296, default=1)
-    return tagged_resolution(page.tags.valueof(282), page.tags.valueof(283), unit)
 
 
 def _level(page: Any, file: BinaryIO) -> StoredLevel:
