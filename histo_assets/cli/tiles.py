@@ -41,6 +41,7 @@ def tile(  # noqa: PLR0913 - an option of the command each
     tile_px: Annotated[int | None, typer.Option(min=16, help="Side of a tile in pixels.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of the tiles.")] = None,
     assume_mpp: Annotated[float | None, typer.Option(help="Resolution of a slide that names none.")] = None,
+    image: Annotated[str | None, typer.Option(help="Name or number of the scan, where its file holds several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Cut one slide into quality-controlled tiles: a shard, an index and pictures. Exit 1: quarantined."""
@@ -59,6 +60,8 @@ def tile(  # noqa: PLR0913 - an option of the command each
     if not key:
         stop(f"{slide.name} leaves no usable name; rename it")
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
+    if image is not None:
+        opening = opening.model_copy(update={"image": image})
     before = _cpu_seconds()
     tell = (lambda sentence: None) if as_json else say
     done = tile_slide(slide, key, out, tiling, opening, tissue, tell)

@@ -25,7 +25,13 @@ from histo_assets.core.download.fetched import (
 )
 from histo_assets.core.download.sources import SlideSource
 from histo_assets.core.progress import Progress, silent
-from histo_assets.core.slides.inspection import inspect_slides, kept_in, slide_table, thumbnails
+from histo_assets.core.slides.inspection import (
+    inspect_slides,
+    kept_in,
+    slide_table,
+    thumbnails,
+    with_stated_resolutions,
+)
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import assumed_mpp
@@ -59,6 +65,7 @@ def arrived_slides(
     source = settings.source
     if source.kind == "folder":
         return inspect_slides(selected, folder, settings, known), {}
+    settings = with_stated_resolutions(settings, selected)
     Path(folder).mkdir(parents=True, exist_ok=True)
     cohort = set(known or selected["slide"])
     arrivals = _Arrivals(Path(folder), settings, SlideSource(source, cohort), cohort, progress)
@@ -128,8 +135,7 @@ class _Arrivals:
             if not here:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
-            digest = "-".join([fetched.sha256, *found.digest.split("-")[1:]])
-            found = kept_in(self._folder, replace(found, digest=digest, digest_kind=FETCHED))
+            found = kept_in(self._folder, replace(found, digest=_digest_of(fetched, found), digest_kind=FETCHED))
             write_record(self._folder, replace(fetched, inspected=self._inspected(slide, found)))
         finally:
             with self._lock:
@@ -159,3 +165,8 @@ class _Arrivals:
         self.thumbnails[before.slide] = base64.b64decode(before.inspected["thumbnail"])
         record = {**before.inspected["record"]}
         return kept_in(self._folder, SlideRecord(**{**record, "path": str(self._folder / before.name)}))
+
+
+def _digest_of(fetched: FetchedSlide, found: SlideRecord) -> str:
+    """Return the sha256 of a fetched slide and, after a dash each, in what it is read otherwise than it used to be."""
+    return "-".join([fetched.sha256, *found.digest.split("-")[1:]])

@@ -16,11 +16,15 @@ from histo_assets.core.cohort.ids import match_slide_files
 from histo_assets.core.files import without_folder
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
+from histo_assets.core.slides.resolution import believed, number
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import DRIVERS, open_slide
 
 _IDENTITY = ("slide", "donor", "tissue", "sample")
 LEFT_OUT = ("quarantined", "missing")
+
+RESOLUTION_COLUMNS = ("mpp", "um_per_px", "um_per_pixel", "microns_per_pixel", "microns_per_px")
+"""Columns of a study's table of slides, in any case, that say how fine each was scanned, in um/px."""
 
 
 def inspect_slides(
@@ -45,6 +49,7 @@ def inspect_slides(
         slide, donor, tissue, sample and the fields of `SlideRecord`; `path` is relative to `folder`, `quarantined`
         the reason why a file cannot be used, or None, `missing` the reason why there is none, or None.
     """
+    settings = with_stated_resolutions(settings, selected)
     files, rows = slide_files(folder), selected.to_dict("records")
     cohort = known or list(selected["slide"])
     return slide_table(rows, [_record(str(row["slide"]), files, cohort, folder, settings) for row in rows])
@@ -88,6 +93,25 @@ def incoming_record(folder: str, slide: str, settings: SlideSettings) -> dict[st
     record = _record(slide, slide_files(folder), (), folder, settings)
     row = {"slide": slide, "donor": slide, "tissue": "incoming", "sample": slide} | asdict(record)
     return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+
+
+def with_stated_resolutions(settings: SlideSettings, selected: pd.DataFrame) -> SlideSettings:
+    """Return `settings` that assume of every slide what its row says in a column `mpp` (um/px), where there is one.
+
+    What the settings say of that very slide goes first; what they say of all slides holds where the row says nothing.
+    """
+    column = next((name for name in selected.columns if str(name).lower() in RESOLUTION_COLUMNS), None)
+    if column is None:
+        return settings
+    stated = {}
+    for slide, text in zip(selected["slide"], selected[column], strict=True):
+        mpp = number(str(text))
+        if believed(mpp, mpp).mpp > 0:
+            stated[slide] = mpp
+    own = settings.assume_mpp
+    if not isinstance(own, dict):
+        own = {slide: own for slide in selected["slide"] if own is not None and slide not in stated}
+    return settings.model_copy(update={"assume_mpp": {**stated, **own}})
 
 
 def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSettings:
