@@ -268,7 +268,7 @@ def test_pixels_that_are_not_square_are_named(tmp_path: Path) -> None:
     assert "0.dcm has pixels of 0.25 x 0.5 um" in reason(tmp_path / "a")
 
 
-@pytest.mark.parametrize("spacing", [[0.0, 0.0], [-1.0, -1.0], [0.5, 0.5]])
+@pytest.mark.parametrize("spacing", [[0.0, 0.0], [-1.0, -1.0], [0.5, 0.5], [1e-9, 1e-9]])
 def test_a_resolution_that_no_scanner_has_is_none(tmp_path: Path, spacing: list[float]) -> None:
     write_image(tmp_path / "a" / "0.dcm", PIXELS, header=Header(None, tags={"PixelSpacing": spacing}))
     assert "names no resolution" in reason(tmp_path / "a")

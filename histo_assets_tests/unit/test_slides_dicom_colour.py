@@ -12,7 +12,7 @@ import numpy as np
 import openslide
 import pytest
 import simplejpeg
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,

@@ -17,7 +17,7 @@ READING = 2
 """Raised when DICOM slides come to be read otherwise: what earlier versions made of them is looked at again."""
 
 _MOST_PARTS = 10_000
-_FINEST_SCAN_UM, _COARSEST_SCAN_UM = 0.01, 20
+_FINEST_SCAN_UM, _COARSEST_SCAN_UM = 0.02, 20
 
 
 @dataclass(frozen=True)
