@@ -43,6 +43,7 @@ def tile(  # noqa: PLR0913 - an option of the command each
     tile_px: Annotated[int | None, typer.Option(min=16, help="Side of a tile in pixels.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of the tiles.")] = None,
     assume_mpp: Annotated[float | None, typer.Option(help="Resolution of a slide that names none.")] = None,
+    image: Annotated[str | None, typer.Option(help="Name or number of the scan, where its file holds several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Cut one slide into quality-controlled tiles: a shard, an index and pictures. Exit 1: quarantined."""
@@ -59,6 +60,8 @@ def tile(  # noqa: PLR0913 - an option of the command each
             stop(f"{name} {value:g} is no resolution; give micrometres per pixel, such as 0.5")
     key = safe_id(slide.stem) or marked_id(slide.stem)
     tiling, opening = _settings(study or "gtex", tiles, tile_px, mpp, assume_mpp)
+    if image is not None:
+        opening = opening.model_copy(update={"image": image})
     before = _cpu_seconds()
     progress = silent if as_json else say
     result = tile_slide(slide, key, out, tiling, opening, tissue, progress)

@@ -27,8 +27,10 @@ def _slide_to_embedding(assets: StudyAssets) -> list[Any]:
     @assets.asset(
         ROOM,
         "json",
+        revision=2,
         kinds={"slideio"},
         reads=["slides.assume_mpp"],
+        derived={} if assets.study.slides.image is None else {"slides.image": assets.study.slides.image},
         sources={"incoming_files": ()},
         observed=lambda look, inputs, slide: {slide: incoming_version(slide, look)},
         partitions=partitions,

@@ -59,6 +59,7 @@ READ_BY: dict[str, set[str]] = {
     "slides.source.attempts": NOTHING,
     "slides.source.timeout_seconds": NOTHING,
     "slides.assume_mpp": {"raw_slides", "incoming_slide", "incoming_prediction"},
+    "slides.image": {"raw_slides", "incoming_slide"},
     "slides.max_lost_share": TILES,
     "slides.max_upsampling": {"tiles", "incoming_tiles"},
     "tiling": TILES,

@@ -14,7 +14,6 @@ import numpy as np
 import openslide
 import pytest
 import slideio
-import tifffile
 
 from histo_assets.core.slides import opening
 from histo_assets.core.slides.directory import SlideError
@@ -23,8 +22,9 @@ from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.readers import OpenslideReader
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
-from histo_assets.demo.svs import Encoding, write_svs
+from histo_assets.demo.svs import write_svs
 from histo_assets_tests.unit.generated_slides import write_dicom
+from histo_assets_tests.unit.odd_tiffs import write_ome_tiff
 from histo_assets_tests.unit.tissue_slides import stroma
 
 PIXELS = stroma(500, 700)
@@ -106,9 +106,7 @@ def test_a_folder_without_a_whole_slide_image_is_one_sentence(tmp_path: Path) ->
 
 
 def test_an_ome_tiff_is_read_by_slideio_in_a_child_and_unverified(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.tiff"
-    metadata = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-    tifffile.imwrite(path, PIXELS, photometric="rgb", tile=(128, 128), metadata=metadata, ome=True)
+    path = write_ome_tiff(tmp_path / "a.ome.tiff", PIXELS)
     record = inspect_slide(path)
     assert (record.quarantined, record.integrity, record.vendor) == (None, "unverified", "ometiff")
     with open_slide(path, SlideSettings(assume_mpp=0.5)) as slide:
@@ -146,15 +144,15 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         started.append(really_start(*arguments, **options))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr(opening._Child, "current", None)
+    monkeypatch.setattr(opening, "_IDLE", [])
     monkeypatch.setattr("histo_assets.core.slides.opening.subprocess.Popen", noted)
     return started
 
 
 def test_one_child_serves_many_files(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
+    path = write_ome_tiff(tmp_path / "a.ome.tif", stroma(256, 256))
     for number in range(12):
-        copy = tmp_path / f"{number}.svs"
+        copy = tmp_path / f"{number}.ome.tif"
         shutil.copy(path, copy)
         assert inspect_slide(copy).integrity == "unverified"
     assert len(children) == 1
@@ -163,33 +161,33 @@ def test_one_child_serves_many_files(tmp_path: Path, children: list[subprocess.P
 def test_a_file_that_kills_the_child_costs_itself_alone(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
-    assert opening.asked(sound).width == 256
+    sound = write_ome_tiff(tmp_path / "a.ome.tif", stroma(256, 256))
+    assert opening.asked(sound, "OMETIFF").levels == [(256, 256)]
     os.kill(children[0].pid, signal.SIGFPE)
-    with pytest.raises(SlideError, match=r"a.svs .*(signal 8|had ended)"):
-        opening.asked(sound)
-    assert opening.asked(sound).width == 256
+    with pytest.raises(SlideError, match=r"a.ome.tif .*(signal 8|had ended)"):
+        opening.asked(sound, "OMETIFF")
+    assert opening.asked(sound, "OMETIFF").levels == [(256, 256)]
     assert len(children) == 2
 
 
 def test_a_file_that_takes_too_long_is_given_up(
     tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
-    assert opening.asked(sound).width == 256
+    sound = write_ome_tiff(tmp_path / "a.ome.tif", stroma(256, 256))
+    assert opening.asked(sound, "OMETIFF").levels == [(256, 256)]
     os.kill(children[0].pid, signal.SIGSTOP)
     monkeypatch.setattr(opening, "SECONDS", 0.3)
-    with pytest.raises(SlideError, match=r"a.svs did not open within 0.3 s"):
-        opening.asked(sound)
+    with pytest.raises(SlideError, match=r"a.ome.tif keeps its reader busy for more than 0.3 s"):
+        opening.asked(sound, "OMETIFF")
     monkeypatch.setattr(opening, "SECONDS", 120)
-    assert opening.asked(sound).width == 256
+    assert opening.asked(sound, "OMETIFF").levels == [(256, 256)]
 
 
 def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
+    path = write_ome_tiff(tmp_path / "a.ome.tif", stroma(256, 256))
     code = (
         "import sys, time; from pathlib import Path; from histo_assets.core.slides import opening\n"
-        "opening.asked(Path(sys.argv[1])); print(opening._Child.current._process.pid, flush=True); time.sleep(60)\n"
+        "opening.asked(Path(sys.argv[1]), 'OMETIFF'); print(opening._IDLE[0].pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

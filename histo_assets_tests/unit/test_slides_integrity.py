@@ -27,8 +27,9 @@ from histo_assets.core.slides.inspection import (
 )
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide, slide_digest
 from histo_assets.core.slides.settings import SlideSettings
-from histo_assets.demo.svs import Encoding, Scan, write_svs
+from histo_assets.demo.svs import Scan, write_svs
 from histo_assets.storage.digests import content_digest
+from histo_assets_tests.unit.odd_tiffs import write_ome_tiff
 from histo_assets_tests.unit.tissue_slides import stroma
 
 
@@ -163,7 +164,7 @@ def test_a_slide_without_resolution_is_quarantined_unless_one_is_assumed(tmp_pat
 
 
 def test_a_format_that_only_slideio_reads_is_tried_in_a_child_process_and_marked_unverified(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", stroma(256, 256), encoding=Encoding(compression="lzw"), associated=False)
+    path = write_ome_tiff(tmp_path / "a.ome.tif", stroma(256, 256))
     record = inspect_slide(path)
     assert (record.quarantined, record.integrity, record.width, record.mpp) == (None, "unverified", 256, 0.5)
 

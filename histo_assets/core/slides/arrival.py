@@ -33,6 +33,7 @@ from histo_assets.core.slides.inspection import (
     names_of_slides,
     slide_table,
     thumbnails,
+    with_stated_resolutions,
 )
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
@@ -67,6 +68,7 @@ def arrived_slides(
     source = settings.source
     if source.kind == "folder":
         return inspect_slides(selected, folder, settings, known), {}
+    settings = with_stated_resolutions(settings, selected)
     Path(folder).mkdir(parents=True, exist_ok=True)
     cohort = {*known, *names_of_slides(selected).values()}
     arrivals = _Arrivals(Path(folder), settings, SlideSource(source, cohort), cohort, progress)
@@ -164,8 +166,7 @@ class _Arrivals:
             if not here:
                 self._progress(f"{slide}: fetched, {fetched.bytes / 1e6:,.1f} MB")
             found = inspect_slide(self._folder / fetched.name, self._settings, slide)
-            digest = "-".join([fetched.sha256, *found.digest.split("-")[1:]])
-            found = kept_in(self._folder, replace(found, digest=digest, digest_kind=FETCHED))
+            found = kept_in(self._folder, replace(found, digest=_digest_of(fetched, found), digest_kind=FETCHED))
             write_record(self._folder, replace(fetched, inspected=asdict(self._inspection(slide, found))))
         finally:
             with self._lock:
@@ -189,3 +190,8 @@ class _Arrivals:
     def _remembered(self, before: FetchedSlide, inspection: _Inspection) -> SlideRecord:
         self.thumbnails[before.slide] = base64.b64decode(inspection.thumbnail)
         return kept_in(self._folder, replace(inspection.record, path=str(self._folder / before.name)))
+
+
+def _digest_of(fetched: FetchedSlide, found: SlideRecord) -> str:
+    """Return the sha256 of a fetched slide and, after a dash each, in what it is read otherwise than it used to be."""
+    return "-".join([fetched.sha256, *found.digest.split("-")[1:]])

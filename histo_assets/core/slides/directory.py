@@ -9,35 +9,42 @@ import hashlib
 import logging
 import math
 import os
-import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from histo_assets.core.errors import HistoError
+from histo_assets.core.slides.chain import check_directories
+from histo_assets.core.slides.colour import looks_like_ycbcr, stream_colours, without_colour_markers
+from histo_assets.core.slides.errors import MissingSlideError, SlideError
+from histo_assets.core.slides.holes import fills_holes
+from histo_assets.core.slides.images import Choice, scan_of
+from histo_assets.core.slides.layouts import Decoder, decoder, planes_of, unreadable
+from histo_assets.core.slides.pages import described, image_pages, refuse_odd, tagged
+from histo_assets.core.slides.resolution import Resolution, aperio_resolution
+
+__all__ = ["JPEG", "TIFF_SUFFIXES", "MissingSlideError", "SlideError", "StoredLevel", "TiffDirectory"]
 
 JPEG = 7
 TIFF_SUFFIXES = (".svs", ".tif", ".tiff")
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+"""Adobe's marker of a JPEG, but for its last byte: 0 says RGB, 1 YCbCr."""
+
+_LOOKED_AT = 4
+_LARGEST_SEGMENT = 64 << 20
 _MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-
-
-class SlideError(HistoError):
-    """A slide that cannot be used: the message names the file and the way out."""
-
-
-class MissingSlideError(SlideError):
-    """A slide that is not there, or cannot be fetched now: no verdict on its file."""
 
 
 @dataclass(frozen=True)
 class StoredLevel:
-    """One resolution level of a slide; `offsets` and `lengths` are in bytes, row by row.
+    """One resolution level of a slide; `offsets` and `lengths` are in bytes, row by row, plane by plane.
 
+    A storage tile of length zero is empty. `ycbcr` is what its JPEG holds. `decode` reads what is no JPEG of 8-bit
+    RGB, from `planes` segments each; `unreadable` says what the level holds where nothing here reads it, else ''.
     `factor` is how many level-0 pixels one of its pixels spans, None where the widths of the levels tell.
     """
 
@@ -51,6 +58,9 @@ class StoredLevel:
     tables: bytes
     offsets: np.ndarray[Any, Any]
     lengths: np.ndarray[Any, Any]
+    planes: int = 1
+    decode: Decoder | None = None
+    unreadable: str = ""
     factor: float | None = None
 
     @property
@@ -58,24 +68,34 @@ class StoredLevel:
         """Storage tiles in a row."""
         return math.ceil(self.width / self.tile_width)
 
+    @property
+    def needed(self) -> int:
+        """Segments that make up the level."""
+        return self.columns * math.ceil(self.height / self.tile_height) * self.planes
+
 
 @dataclass(frozen=True)
 class TiffDirectory:
     """The content of the directory of a TIFF slide.
 
-    `levels` are the tiled pages of the slide itself, finest first; `beyond_end` counts the storage
-    tiles and strips of all pages that do not lie within the file, of `stored` in all. `mpp` is NaN
-    where the file names no resolution.
+    `levels` are the tiled pages of the scan, finest first; `beyond_end` counts the storage tiles and strips of all
+    pages that do not lie within the file, of `stored` in all. `digest` is of all pages; where earlier versions read
+    other pixels from such a file it ends in a dash and the reason.
     """
 
     levels: tuple[StoredLevel, ...]
     description: str
     vendor: str
-    mpp: float
+    resolution: Resolution
     stored: int
     beyond_end: int
     complaint: str
     digest: str
+
+    @property
+    def mpp(self) -> float:
+        """Um/px, NaN where the file names no resolution."""
+        return self.resolution.mpp
 
 
 def is_tiff(path: str | os.PathLike[str]) -> bool:
@@ -84,33 +104,50 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
         return file.read(4) in _MAGIC
 
 
-def read_directory(path: str | os.PathLike[str]) -> TiffDirectory:
-    """Return the directory of a TIFF slide; no pixel is read.
+def read_directory(path: str | os.PathLike[str], image: Choice = None) -> TiffDirectory:
+    """Return the directory of a TIFF slide; at most a few storage tiles of odd colours are decoded.
+
+    Parameters
+    ----------
+    path
+        The file.
+    image
+        Which of several scans is meant, by name or number.
 
     Raises
     ------
     SlideError
-        The directory cannot be read: the file is truncated or damaged.
+        The directory cannot be read: the file is truncated, damaged, or holds several scans.
     """
     import tifffile
 
     name, size = Path(path).name, os.path.getsize(path)
+    check_directories(path)
     try:
-        with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
+        with _complaints() as complaints, tifffile.TiffFile(path) as tiff, open(path, "rb") as file:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+            for page in pages:
+                refuse_odd(page, name)
             extents = [_extents(page) for page in pages]
-            description = pages[0].description.strip()
+            images = image_pages(pages)
+            chosen = scan_of([described(pages[0]) for pages in images], image, name) if images else 0
+            scan = images[chosen] if images else []
+            first = scan[0] if scan else pages[0]
+            levels = tuple(_level(page, file) for page in scan)
+            description = (first.description or pages[0].description).strip()
             aperio = description.startswith("Aperio")
             return TiffDirectory(
-                levels=_levels(pages),
+                levels=levels,
                 description=description,
                 vendor="aperio" if aperio else "generic-tiff",
-                mpp=_aperio_mpp(description) if aperio else _tagged_mpp(pages[0]),
+                resolution=aperio_resolution(description) if aperio else tagged(first),
                 stored=sum(len(offsets) for offsets, _ in extents),
                 beyond_end=sum(int(((o + n > size) & (n > 0)).sum()) for o, n in extents),
                 complaint="; ".join(complaints),
-                digest=_digest(pages, extents),
+                digest="-".join([_digest(pages, extents), *_mended(levels, scan, pages, file)]),
             )
+    except SlideError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise SlideError(f"{name} has no readable TIFF directory ({reason}); copy or download it again") from None
@@ -157,67 +194,72 @@ def _extents(page: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return np.asarray(page.dataoffsets, dtype=np.int64), np.asarray(page.databytecounts, dtype=np.int64)
 
 
-def _levels(pages: list[Any]) -> tuple[StoredLevel, ...]:
-    """Return the tiled pages that shrink the first one; thumbnail, label and macro are stored in strips."""
-    if not pages[0].is_tiled:
-        return ()
-    levels: list[StoredLevel] = []
-    full_width, full_height = pages[0].imagewidth, pages[0].imagelength
-    for page in pages:
-        width, height = page.imagewidth, page.imagelength
-        downsample = full_width / width
-        # A level's height is rounded, by less than one of its own pixels at either end.
-        same_field = abs(height - full_height / downsample) <= 2 + 0.01 * height
-        if page.is_tiled and same_field and (not levels or width < levels[-1].width):
-            levels.append(_level(page))
-    return tuple(levels)
-
-
-def _level(page: Any) -> StoredLevel:
+def _level(page: Any, file: BinaryIO) -> StoredLevel:
     offsets, lengths = _extents(page)
     photometric = int(page.photometric)
-    return StoredLevel(
+    tables = page.jpegtables or b""
+    plain_rgb = (
+        photometric in (2, 6)
+        and page.samplesperpixel == 3
+        and page.bitspersample == 8
+        and int(page.planarconfig or 1) == 1
+        and page.imagedepth == 1
+    )
+    level = StoredLevel(
         width=page.imagewidth,
         height=page.imagelength,
         tile_width=page.tilewidth,
         tile_height=page.tilelength,
         compression=int(page.compression),
         ycbcr=photometric == 6,
-        plain_rgb=(
-            photometric in (2, 6)
-            and page.samplesperpixel == 3
-            and page.bitspersample == 8
-            and int(page.planarconfig or 1) == 1
-            and page.imagedepth == 1
-        ),
-        tables=page.jpegtables or b"",
+        plain_rgb=plain_rgb,
+        tables=tables,
         offsets=offsets,
-        lengths=lengths,
+        lengths=np.where(offsets > 0, lengths, 0) if len(offsets) == len(lengths) else lengths,
     )
+    if level.compression == JPEG and plain_rgb:
+        return replace(level, ycbcr=_stored_as_ycbcr(level, file)) if _contradicts(level, file) else level
+    unread = unreadable(page)
+    return replace(level, planes=planes_of(page), unreadable=unread, decode=None if unread else decoder(page))
 
 
-def _aperio_mpp(description: str) -> float:
-    match = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
-    return _positive(match.group(1)) if match else math.nan
+def _contradicts(level: StoredLevel, file: BinaryIO) -> bool:
+    """Return whether the first stored JPEG of a level says other colours than its tag."""
+    first = next(iter(np.flatnonzero(level.lengths)), None)
+    return first is not None and stream_colours(level.tables, _segment(level, first, file)).contradicts(level.ycbcr)
 
 
-def _tagged_mpp(page: Any) -> float:
-    """Return um/px from the resolution tag where its unit is inch or centimetre."""
-    unit = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof(296, default=1)))
-    numerator, denominator = page.tags.valueof(282, default=(0, 1))
-    if unit is None or not numerator:
-        return math.nan
-    mpp = unit * denominator / numerator
-    # 72 or 96 dots per inch is what software writes when it does not know.
-    return mpp if mpp < 20 else math.nan
+def _stored_as_ycbcr(level: StoredLevel, file: BinaryIO) -> bool:
+    """Return whether the fullest storage tiles of a level look like YCbCr; the tag's word where none decodes."""
+    import simplejpeg
+
+    planes = []
+    start = b"\xff\xd8" + ADOBE + b"\x00" + without_colour_markers(level.tables)[2:-2]
+    for index in np.argsort(level.lengths, kind="stable")[::-1][:_LOOKED_AT]:
+        stored = without_colour_markers(_segment(level, index, file))
+        try:
+            planes.append(simplejpeg.decode_jpeg(start + stored[2:], colorspace="RGB", strict=True))
+        except ValueError:
+            continue
+    return looks_like_ycbcr(planes) if planes else level.ycbcr
 
 
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if 0 < number < math.inf else math.nan
+def _segment(level: StoredLevel, index: Any, file: BinaryIO) -> bytes:
+    return os.pread(file.fileno(), min(int(level.lengths[index]), _LARGEST_SEGMENT), int(level.offsets[index]))
+
+
+def _mended(levels: Sequence[StoredLevel], scan: list[Any], pages: list[Any], file: BinaryIO) -> list[str]:
+    """Return in what the pixels of a file differ from those that earlier versions read."""
+    reasons = []
+    if scan and scan[0] is not pages[0]:
+        reasons.append(f"image{pages.index(scan[0]) + 1}")
+    if fills_holes(levels):
+        reasons.append("filled")
+    if any(level.decode is not None for level in levels):
+        reasons.append("decoded")
+    if any(level.decode is None and not level.unreadable and _contradicts(level, file) for level in levels):
+        reasons.append("colours")
+    return reasons
 
 
 def _digest(pages: list[Any], extents: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]) -> str:

@@ -2,21 +2,30 @@
 
 slideio and openslide decode a storage tile again for every region that touches it, and slideio
 shows a damaged one as white. Here each is decoded once while it stays in the cache, by a decoder
-that refuses damage; a tile that does not decode is counted as lost.
+that refuses damage; a tile that does not decode is counted as lost. One that a reduced level leaves
+empty is made from the next finer level.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from histo_assets.core.slides.directory import JPEG, SlideError, StoredLevel
+from histo_assets.core.slides.colour import without_colour_markers
+from histo_assets.core.slides.directory import ADOBE, JPEG, StoredLevel
+from histo_assets.core.slides.errors import SlideError
+from histo_assets.core.slides.readers import resized
 
 CACHE_BYTES = 48 << 20
 WHITE = 255
+
+# Pixels of the finer level that are shrunk at a time, a side.
+_BLOCK = 2048
 
 
 class StorageTiles:
@@ -29,10 +38,13 @@ class StorageTiles:
     read_tiles, lost_tiles, blank_tiles
         Indices of the storage tiles that were asked for, of those that did not decode, and of those
         that the file stores with length zero (Aperio's way of leaving out background).
+    finer
+        The next finer level of the same pyramid, from which blank storage tiles are made; None at level 0.
     """
 
-    def __init__(self, descriptor: int, level: StoredLevel) -> None:
+    def __init__(self, descriptor: int, level: StoredLevel, finer: StorageTiles | None = None) -> None:
         self.level = level
+        self.finer = finer
         self.read_tiles: set[int] = set()
         self.lost_tiles: set[int] = set()
         self.blank_tiles: set[int] = set()
@@ -43,8 +55,8 @@ class StorageTiles:
 
     @staticmethod
     def can_read(level: StoredLevel) -> bool:
-        """Return whether the level is 8-bit JPEG, RGB or YCbCr."""
-        return level.compression == JPEG and level.plain_rgb
+        """Return whether the level is 8-bit JPEG, RGB or YCbCr, or has a decoder of its own."""
+        return (level.compression == JPEG and level.plain_rgb) or level.decode is not None
 
     def read(self, x: int, y: int, width: int, height: int) -> tuple[np.ndarray[Any, Any], int]:
         """Return the region at (x, y) of this level, and how many lost storage tiles it touches.
@@ -72,8 +84,8 @@ class StorageTiles:
             for column in range(left // level.tile_width, (right - 1) // level.tile_width + 1):
                 index = row * level.columns + column
                 tile = self._tile(index)
+                lost += index in self.lost_tiles
                 if tile is None:
-                    lost += index in self.lost_tiles
                     continue
                 tile_x, tile_y = column * level.tile_width, row * level.tile_height
                 x0, x1 = max(left, tile_x), min(right, tile_x + level.tile_width)
@@ -92,36 +104,108 @@ class StorageTiles:
             self._cache.move_to_end(index)
             return self._cache[index]
         self.read_tiles.add(index)
-        if index >= len(self.level.lengths) or self.level.lengths[index] == 0:
+        if not self._is_stored(index):
             self.blank_tiles.add(index)
-            return None
+            return self._kept(index, self._from_finer(index)) if self.finer is not None else None
         tile = None if index in self.lost_tiles else self._decoded(index)
         if tile is None:
             self.lost_tiles.add(index)
             return None
-        self._cache[index] = tile
-        if len(self._cache) > self._room:
-            self._cache.popitem(last=False)
+        return self._kept(index, tile)
+
+    def _kept(self, index: int, tile: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any] | None:
+        if tile is not None:
+            self._cache[index] = tile
+            if len(self._cache) > self._room:
+                self._cache.popitem(last=False)
         return tile
 
-    def _decoded(self, index: int) -> np.ndarray[Any, Any] | None:
-        import simplejpeg
+    def _is_stored(self, index: int) -> bool:
+        return any(index < len(self.level.lengths) and self.level.lengths[index] for index in self._segments(index))
 
-        length = int(self.level.lengths[index])
+    def _segments(self, index: int) -> range:
+        """Return which segments of the file make up a storage tile: one, or one a plane."""
+        apart = self.level.needed // self.level.planes
+        return range(index, self.level.needed, apart) if self.level.planes > 1 else range(index, index + 1)
+
+    def _from_finer(self, index: int) -> np.ndarray[Any, Any] | None:
+        """Return a blank storage tile as the finer level shows it; None where that has nothing either."""
+        level, finer = self.level, self.finer
+        assert finer is not None
+        x, y = index % level.columns * level.tile_width, index // level.columns * level.tile_height
+        scale_x, scale_y = finer.level.width / level.width, finer.level.height / level.height
+        right, bottom = min(x + level.tile_width, level.width), min(y + level.tile_height, level.height)
+        if not finer.has_content(int(x * scale_x), int(y * scale_y), right * scale_x, bottom * scale_y):
+            return None
+        tile = np.full((level.tile_height, level.tile_width, 3), WHITE, dtype=np.uint8)
+        side = max(1, int(_BLOCK / max(scale_x, scale_y)))
+        for top in range(y, bottom, side):
+            for left in range(x, right, side):
+                size = (min(side, right - left), min(side, bottom - top))
+                x0, y0 = round(left * scale_x), round(top * scale_y)
+                x1, y1 = round((left + size[0]) * scale_x), round((top + size[1]) * scale_y)
+                block, lost = finer.read(x0, y0, max(1, x1 - x0), max(1, y1 - y0))
+                tile[top - y : top - y + size[1], left - x : left - x + size[0]] = resized(block, size)
+                if lost:
+                    self.lost_tiles.add(index)
+        return tile
+
+    def has_content(self, left: int, top: int, right: float, bottom: float) -> bool:
+        """Return whether a storage tile of this level, or of a finer one, lies in a rectangle of pixels of this one."""
+        for index in self._within(left, top, right, bottom):
+            if self._is_stored(index):
+                return True
+        if self.finer is None:
+            return False
+        x, y = self.finer.level.width / self.level.width, self.finer.level.height / self.level.height
+        return self.finer.has_content(int(left * x), int(top * y), right * x, bottom * y)
+
+    def _within(self, left: int, top: int, right: float, bottom: float) -> Iterator[int]:
+        level = self.level
+        for row in range(top // level.tile_height, math.ceil(min(bottom, level.height) / level.tile_height)):
+            for column in range(left // level.tile_width, math.ceil(min(right, level.width) / level.tile_width)):
+                yield row * level.columns + column
+
+    def _decoded(self, index: int) -> np.ndarray[Any, Any] | None:
+        stored = [self._read(segment) for segment in self._segments(index)]
+        if any(part is None for part in stored):
+            return None
+        parts = [part for part in stored if part is not None]
+        tile = self._from_jpeg(parts[0]) if self.level.decode is None else self._unpacked(parts, index)
+        if tile is None or tile.shape[0] < self.level.tile_height or tile.shape[1] < self.level.tile_width:
+            return None
+        return tile
+
+    def _read(self, segment: int) -> bytes | None:
+        """Return the bytes of a segment; None where the file does not hold them all."""
+        length = int(self.level.lengths[segment])
         try:
-            stored = os.pread(self.descriptor, length, int(self.level.offsets[index]))
+            stored = os.pread(self.descriptor, length, int(self.level.offsets[segment]))
         except OSError as error:
             # Not the file's fault, perhaps: the slide is given up for this run only.
             raise SlideError(f"a slide cannot be read any more ({error}); see to its disk and run again") from None
-        if len(stored) != length or stored[:2] != b"\xff\xd8":
+        return stored if len(stored) == length else None
+
+    def _from_jpeg(self, stored: bytes) -> np.ndarray[Any, Any] | None:
+        import simplejpeg
+
+        if stored[:2] != b"\xff\xd8":
             return None
         try:
-            tile = simplejpeg.decode_jpeg(self._prefix + stored[2:], colorspace="RGB", strict=True)
+            jpeg = self._prefix + without_colour_markers(stored)[2:]
+            return np.asarray(simplejpeg.decode_jpeg(jpeg, colorspace="RGB", strict=True))
         except ValueError:
             return None
-        if tile.shape[0] < self.level.tile_height or tile.shape[1] < self.level.tile_width:
+
+    def _unpacked(self, planes: list[bytes], index: int) -> np.ndarray[Any, Any] | None:
+        """Return a storage tile of another layout; every decoder has errors of its own, and all mean damage."""
+        assert self.level.decode is not None
+        try:
+            return self.level.decode(planes, index)
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
             return None
-        return np.asarray(tile)
 
 
 def _jpeg_prefix(level: StoredLevel) -> bytes:
@@ -129,5 +213,4 @@ def _jpeg_prefix(level: StoredLevel) -> bytes:
 
     The Adobe marker says whether the components are RGB or YCbCr, which a decoder has to guess otherwise.
     """
-    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + (b"\x01" if level.ycbcr else b"\x00")
-    return b"\xff\xd8" + adobe + level.tables[2:-2]
+    return b"\xff\xd8" + ADOBE + (b"\x01" if level.ycbcr else b"\x00") + without_colour_markers(level.tables)[2:-2]

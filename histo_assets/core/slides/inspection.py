@@ -20,6 +20,7 @@ from histo_assets.core.files import without_folder
 from histo_assets.core.slides.directory import SlideError
 from histo_assets.core.slides.found import found_slides, new_slides, slide_files, why_there_is_none
 from histo_assets.core.slides.integrity import SlideRecord, inspect_slide
+from histo_assets.core.slides.resolution import believed, number
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 
@@ -27,6 +28,9 @@ __all__ = ["slide_files"]
 
 _IDENTITY = ("slide", "donor", "tissue", "sample")
 LEFT_OUT = ("quarantined", "missing")
+
+RESOLUTION_COLUMNS = ("mpp", "um_per_px", "um_per_pixel", "microns_per_pixel", "microns_per_px")
+"""Columns of a study's table of slides, in any case, that say how fine each was scanned, in um/px."""
 
 
 def inspect_slides(
@@ -51,6 +55,7 @@ def inspect_slides(
         slide, donor, tissue, sample and the fields of `SlideRecord`; `path` is relative to `folder`, `quarantined`
         the reason why a file cannot be used, or None, `missing` the reason why there is none, or None.
     """
+    settings = with_stated_resolutions(settings, selected)
     files, rows = found_slides(folder, settings), selected.to_dict("records")
     cohort = {*known, *names_of_slides(selected).values()}
     records = [_record(row, files, cohort, folder, settings) for row in rows]
@@ -145,6 +150,25 @@ def inspect_incoming(folder: str, slide: str, settings: SlideSettings) -> Incomi
     else:
         record = SlideRecord("", missing=f"no new slide {slide} in the incoming folder{_instead(slide, keys)}")
     return IncomingSlide(slide, record)
+
+
+def with_stated_resolutions(settings: SlideSettings, selected: pd.DataFrame) -> SlideSettings:
+    """Return `settings` that assume of every slide what its row says in a column `mpp` (um/px), where there is one.
+
+    What the settings say of that very slide goes first; what they say of all slides holds where the row says nothing.
+    """
+    column = next((name for name in selected.columns if str(name).lower() in RESOLUTION_COLUMNS), None)
+    if column is None:
+        return settings
+    stated = {}
+    for slide, text in zip(selected["slide"], selected[column], strict=True):
+        mpp = number(str(text))
+        if believed(mpp, mpp).mpp > 0:
+            stated[slide] = mpp
+    own = settings.assume_mpp
+    if not isinstance(own, dict):
+        own = {slide: own for slide in selected["slide"] if own is not None and slide not in stated}
+    return settings.model_copy(update={"assume_mpp": {**stated, **own}})
 
 
 def with_resolutions(settings: SlideSettings, slides: pd.DataFrame) -> SlideSettings:

@@ -12,22 +12,17 @@ import errno
 import hashlib
 import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from histo_assets.core.slides.dicom import READING, read_dicom
-from histo_assets.core.slides.directory import (
-    TIFF_SUFFIXES,
-    SlideError,
-    StoredLevel,
-    TiffDirectory,
-    is_tiff,
-    read_directory,
-)
-from histo_assets.core.slides.fast import StorageTiles
+from histo_assets.core.slides.directory import TIFF_SUFFIXES, StoredLevel, TiffDirectory, is_tiff, read_directory
+from histo_assets.core.slides.errors import SlideError
+from histo_assets.core.slides.images import Choice
 from histo_assets.core.slides.opening import asked
+from histo_assets.core.slides.resolution import Resolution
 from histo_assets.core.slides.settings import SlideSettings
-from histo_assets.core.slides.slide import assumed_mpp, slide_driver
+from histo_assets.core.slides.slide import assumed_mpp, chosen_image, refuse_unreadable, slide_driver
 
 LARGEST_STORAGE_TILE = 16_384
 
@@ -82,7 +77,7 @@ def inspect_slide(
     record = SlideRecord(str(path))
     try:
         record = replace(record, bytes=_bytes(Path(path)))
-        return _inspected(record, Path(path), assumed_mpp(settings, slide_id), slide_id)
+        return _inspected(record, Path(path), settings, slide_id)
     except SlideError as error:
         return replace(record, quarantined=str(error))
     except OSError as error:
@@ -92,8 +87,8 @@ def inspect_slide(
         return replace(record, quarantined=f"{reason}; copy or download it again")
 
 
-def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return a digest that identifies a local slide's content, and its kind.
+def slide_digest(path: str | os.PathLike[str], image: Choice = None) -> tuple[str, str]:
+    """Return what identifies the content of a local slide, or of one image of it, and of what kind that is.
 
     A slide may hold gigabytes, so its bytes are not hashed: `directory` is the sha256 over size,
     modification time (ns) and TIFF directory (the place and length of every storage tile, all
@@ -107,43 +102,51 @@ def slide_digest(path: str | os.PathLike[str]) -> tuple[str, str]:
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() in TIFF_SUFFIXES and is_tiff(path):
-        return _directory_digest(path, read_directory(path))
+        return _directory_digest(path, read_directory(path, image))
     return _ends_digest(path)
 
 
-def _inspected(record: SlideRecord, path: Path, assumed: float, slide_id: str) -> SlideRecord:
+def _inspected(record: SlideRecord, path: Path, settings: SlideSettings | None, slide_id: str) -> SlideRecord:
     if record.bytes == 0:
         raise SlideError(f"{path.name} is empty (0 bytes); fetch it again")
     if path.is_file() and _is_html(path):
         raise SlideError(f"{path.name} is an HTML page that a server sent in the slide's place; fetch it again")
+    image = chosen_image(settings, slide_id)
     if slide_driver(path) == "SVS":
-        record = _inspected_tiff(record, path)
+        record, resolution = _inspected_tiff(record, path, image)
     elif slide_driver(path) == "DCM":
         record = _inspected_dicom(record, path)
+        resolution = Resolution(record.mpp, "" if record.mpp > 0 else "names no resolution")
     else:
         digest, kind = _ends_digest(path)
-        record = _probed(replace(record, digest=digest, digest_kind=kind), path)
-    if math.isnan(record.mpp):
-        record = replace(record, mpp=assumed)
-    if math.isnan(record.mpp):
+        record, resolution = _probed(replace(record, digest=digest, digest_kind=kind), path, image)
+    return _with_resolution(record, resolution, path, assumed_mpp(settings, slide_id), slide_id)
+
+
+def _with_resolution(
+    record: SlideRecord, resolution: Resolution, path: Path, assumed: float, slide_id: str
+) -> SlideRecord:
+    """Return the record with the resolution that the file names, else the assumed one."""
+    if not resolution.is_square:
+        raise SlideError(f"{path.name} {resolution.complaint}; resample it to square ones")
+    mpp = assumed if math.isnan(resolution.mpp) else resolution.mpp
+    if math.isnan(mpp):
         raise SlideError(
-            f"{path.name} names no resolution; give it as slides.assume_mpp, for all slides or for "
+            f"{path.name} {resolution.complaint}; give it as slides.assume_mpp, for all slides or for "
             f"{slide_id or 'this one'}"
         )
-    return record
+    return replace(record, mpp=mpp)
 
 
-def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
+def _inspected_tiff(record: SlideRecord, path: Path, image: Choice) -> tuple[SlideRecord, Resolution]:
     if not is_tiff(path):
         raise SlideError(f"{path.name} is no TIFF file, so no Aperio slide; fetch it again")
-    directory = read_directory(path)
+    directory = read_directory(path, image)
     if path.suffix.lower() == ".svs" and directory.vendor != "aperio":
         raise SlideError(
             f"{path.name} is not an Aperio slide (its description does not begin with 'Aperio'); "
             "convert it, or name it .tif if it is a tiled pyramid"
         )
-    if not directory.levels:
-        raise SlideError(f"{path.name} is a TIFF without storage tiles, so no slide; convert it to a tiled pyramid")
     if directory.beyond_end:
         raise SlideError(
             f"{path.name} is truncated: {directory.beyond_end} of its {directory.stored} storage tiles lie beyond "
@@ -151,6 +154,7 @@ def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
         )
     if directory.complaint:
         raise SlideError(f"{path.name} is truncated or damaged ({directory.complaint}); copy or download it again")
+    refuse_unreadable(path, directory)
     for level in directory.levels:
         _refuse_impossible(level, path.name)
     full = directory.levels[0]
@@ -159,20 +163,18 @@ def _inspected_tiff(record: SlideRecord, path: Path) -> SlideRecord:
         record,
         width=full.width,
         height=full.height,
-        mpp=directory.mpp,
         levels=len(directory.levels),
         vendor=directory.vendor,
         digest=digest,
         digest_kind=kind,
         integrity="checked",
     )
-    return record if all(StorageTiles.can_read(level) for level in directory.levels) else _probed(record, path)
+    return record, directory.resolution
 
 
 def _refuse_impossible(level: StoredLevel, name: str) -> None:
     """Raise a SlideError where a level's storage tiles do not make up its size, or no memory would hold one."""
-    rows = math.ceil(level.height / level.tile_height)
-    needed, stored = level.columns * rows, min(len(level.offsets), len(level.lengths))
+    needed, stored = level.needed, min(len(level.offsets), len(level.lengths))
     if stored != needed or max(level.tile_width, level.tile_height) > LARGEST_STORAGE_TILE:
         raise SlideError(
             f"{name} has a damaged directory: a level of {level.width} x {level.height} px has {stored} storage tiles "
@@ -199,9 +201,20 @@ def _inspected_dicom(record: SlideRecord, path: Path) -> SlideRecord:
     )
 
 
-def _probed(record: SlideRecord, path: Path) -> SlideRecord:
-    """Return the record with what slideio says of the file, asked in a child process."""
-    return replace(record, **asdict(asked(path)), integrity="unverified")
+def _probed(record: SlideRecord, path: Path, image: Choice) -> tuple[SlideRecord, Resolution]:
+    """Return the record with what a general reader says of the file, asked in a child process."""
+    described = asked(path, slide_driver(path), image)
+    width, height = described.levels[0]
+    record = replace(
+        record,
+        width=width,
+        height=height,
+        levels=len(described.levels),
+        vendor=described.vendor,
+        digest="-".join(filter(None, [record.digest, described.image])),
+        integrity="unverified",
+    )
+    return record, described.resolution
 
 
 def _is_html(path: Path) -> bool:
@@ -220,8 +233,9 @@ def _files(path: Path) -> list[Path]:
 
 def _directory_digest(path: Path, directory: TiffDirectory) -> tuple[str, str]:
     status = path.stat()
-    text = f"{status.st_size} {status.st_mtime_ns} {directory.digest}"
-    return hashlib.sha256(text.encode()).hexdigest(), "directory"
+    digest, *mended = directory.digest.split("-")
+    text = f"{status.st_size} {status.st_mtime_ns} {digest}"
+    return "-".join([hashlib.sha256(text.encode()).hexdigest(), *mended]), "directory"
 
 
 def _ends_digest(path: Path) -> tuple[str, str]:

@@ -11,7 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from histo_assets.core.slides.directory import SlideError
+from histo_assets.core.slides.errors import SlideError
+from histo_assets.core.slides.images import Choice, Image, scan_of
+from histo_assets.core.slides.ome import ome_pixels
+from histo_assets.core.slides.resolution import Resolution, believed, number
 
 OPENSLIDE = "OPENSLIDE"
 
@@ -19,11 +22,15 @@ Pixels = np.ndarray[Any, Any]
 
 
 class GeneralReader(Protocol):
-    """An open file: `levels` as (width, height), finest first; `mpp` in um/px, NaN where unknown; `vendor`."""
+    """An open file: `levels` as (width, height), finest first; `resolution`; `vendor`; `image`.
+
+    `image` is the name or number of the image that is read, '' where it is the file's first.
+    """
 
     levels: list[tuple[int, int]]
-    mpp: float
+    resolution: Resolution
     vendor: str
+    image: str
 
     def read(self, x: int, y: int, w: int, h: int, size: tuple[int, int]) -> Pixels:
         """Return a region in level-0 pixels, resampled to `size` (width, height), as (height, width, 3) uint8 RGB."""
@@ -35,18 +42,25 @@ class GeneralReader(Protocol):
 class SlideioReader:
     """A file read by one of slideio's drivers."""
 
-    def __init__(self, path: Path, driver: str) -> None:
+    def __init__(self, path: Path, driver: str, image: Choice = None) -> None:
         import slideio
 
         self._path = path
         try:
-            self._scene = slideio.open_slide(str(path), driver).get_scene(0)
+            opened = slideio.open_slide(str(path), driver)
+            scenes = [opened.get_scene(index) for index in range(opened.num_scenes)]
+            spacings = _spacings(path, driver, scenes)
+            images = [_image(scene, spacing) for scene, spacing in zip(scenes, spacings, strict=True)]
         except RuntimeError as error:
             raise SlideError(
                 f"{path.name} does not open as a {driver} slide ({one_line(error)}); fetch it again"
             ) from None
-        mpp = float(self._scene.resolution[0]) * 1e6
-        self.mpp = mpp if mpp > 0 else math.nan
+        if not scenes:
+            raise SlideError(f"{path.name} holds no image, so no slide; leave it out")
+        chosen = scan_of(images, image, path.name)
+        self._scene = scenes[chosen]
+        self.image = f"image{chosen + 1}" if chosen else ""
+        self.resolution = believed(*spacings[chosen])
         self.vendor = driver.lower()
         self.levels = [(int(self._scene.rect[2]), int(self._scene.rect[3]))]
         for index in range(1, self._scene.num_zoom_levels):
@@ -84,8 +98,9 @@ class OpenslideReader:
             self._slide = openslide.OpenSlide(str(path))
         except self._errors as error:
             raise SlideError(f"{path.name} does not open with openslide ({one_line(error)}); fetch it again") from None
-        mpp = self._slide.properties.get("openslide.mpp-x")
-        self.mpp = float(mpp) if mpp else math.nan
+        properties = self._slide.properties
+        self.resolution = believed(*(number(properties.get(f"openslide.mpp-{axis}", "")) for axis in "xy"))
+        self.image = ""
         self.vendor = str(self._slide.properties.get("openslide.vendor", "openslide"))
         self.levels = [(int(width), int(height)) for width, height in self._slide.level_dimensions]
 
@@ -106,6 +121,36 @@ class OpenslideReader:
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
+
+
+def general_reader(path: Path, driver: str, image: Choice = None) -> GeneralReader:
+    """Return the file at `path` as the general reader of `driver` opens it, in this very process.
+
+    Raises
+    ------
+    SlideError
+        The file does not open, or holds several scans of which `image` chooses none.
+    """
+    return OpenslideReader(path) if driver == OPENSLIDE else SlideioReader(path, driver, image)
+
+
+def _spacings(path: Path, driver: str, scenes: list[Any]) -> list[tuple[float, float]]:
+    """Return um/px of both axes of every scene; slideio says a metre where the XML of an OME-TIFF names no unit."""
+    named = ome_pixels(path) if driver == "OMETIFF" else []
+    if [(image.width, image.height) for image in named] == [tuple(scene.rect[2:4]) for scene in scenes]:
+        return [(image.x, image.y) for image in named]
+    return [(_micrometres(scene.resolution[0]), _micrometres(scene.resolution[1])) for scene in scenes]
+
+
+def _image(scene: Any, spacing: tuple[float, float]) -> Image:
+    _, _, width, height = scene.rect
+    return Image(str(scene.name or ""), int(width), int(height), spacing[0])
+
+
+def _micrometres(metres: Any) -> float:
+    micrometres = float(metres) * 1e6
+    # A metre is what slideio says that does not know.
+    return micrometres if 0 < micrometres < 1e6 else math.nan
 
 
 def resized(block: Pixels, size: tuple[int, int]) -> Pixels:

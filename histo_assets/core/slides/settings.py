@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from histo_assets.core.cohort.slide_files import checked_template
 from histo_assets.core.download.settings import SourceSettings
 from histo_assets.core.files import Settings
-from histo_assets.core.settings import PLACE
+from histo_assets.core.settings import INDIFFERENT, PLACE
 
 
 def _template(template: str | None) -> str | None:
@@ -35,6 +35,11 @@ class SlideSettings(Settings):
         default=None,
         description="Resolution (um/px) of slides whose file names none: one number for all, or one per slide id. "
         "None: such a slide is quarantined.",
+    )
+    image: Annotated[int | str | dict[str, int | str] | None, INDIFFERENT] = Field(
+        default=None,
+        description="Which image of a file that holds several scans: its name or its number from 1, one for all or one "
+        "per slide id. None: a slide whose file holds several is quarantined, with their names and numbers.",
     )
     max_lost_share: float = Field(
         default=0.05,

@@ -11,16 +11,12 @@ from typing import Any, Self
 import numpy as np
 
 from histo_assets.core.slides.dicom import read_dicom
-from histo_assets.core.slides.directory import TIFF_SUFFIXES, MissingSlideError, SlideError, is_tiff, read_directory
+from histo_assets.core.slides.directory import TIFF_SUFFIXES, TiffDirectory, is_tiff, read_directory
+from histo_assets.core.slides.errors import MissingSlideError, SlideError
 from histo_assets.core.slides.fast import StorageTiles
-from histo_assets.core.slides.readers import (
-    OPENSLIDE,
-    GeneralReader,
-    OpenslideReader,
-    SlideioReader,
-    one_line,
-    resized,
-)
+from histo_assets.core.slides.images import Choice
+from histo_assets.core.slides.opening import ReaderApart
+from histo_assets.core.slides.readers import OPENSLIDE, GeneralReader, one_line, resized
 from histo_assets.core.slides.settings import SlideSettings
 
 DRIVERS = {
@@ -187,8 +183,8 @@ class Slide:
 def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = None, slide_id: str = "") -> Slide:
     """Return the open slide at `path`.
 
-    JPEG in TIFF and all DICOM are read through their storage tiles, everything else through slideio or
-    openslide. slideio's SVS driver can end the process on a TIFF that is not tiled: such a file is refused.
+    TIFF and DICOM are read through their storage tiles, everything else through slideio or openslide.
+    A TIFF that is not tiled is refused.
 
     Parameters
     ----------
@@ -197,7 +193,7 @@ def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = No
     settings
         Where they give `assume_mpp`, it stands in for a resolution that the file does not name.
     slide_id
-        Key into `assume_mpp` where that is given slide by slide.
+        Key into `assume_mpp` and `image` where those are given slide by slide.
 
     Raises
     ------
@@ -208,14 +204,13 @@ def open_slide(path: str | os.PathLike[str], settings: SlideSettings | None = No
     if not path.exists():
         raise MissingSlideError(f"{path} is missing; fetch the slide or take it out of the manifest")
     assumed = assumed_mpp(settings, slide_id)
+    image = chosen_image(settings, slide_id)
     driver = slide_driver(path)
     if path.suffix.lower() in TIFF_SUFFIXES and driver == "SVS":
-        return _open_tiff(path, assumed)
+        return _open_tiff(path, assumed, image)
     if driver == "DCM":
         return _open_dicom(path, assumed)
-    if driver == OPENSLIDE:
-        return _open_general(OpenslideReader(path), path, assumed)
-    return _open_general(SlideioReader(path, driver), path, assumed)
+    return _open_general(ReaderApart(path, driver, image), path, assumed)
 
 
 def slide_driver(path: Path) -> str:
@@ -244,19 +239,34 @@ def assumed_mpp(settings: SlideSettings | None, slide_id: str) -> float:
     return math.nan if assumed is None else assumed
 
 
-def _open_tiff(path: Path, assumed: float) -> Slide:
+def chosen_image(settings: SlideSettings | None, slide_id: str) -> Choice:
+    """Return which image of its file the settings choose for a slide; None where they choose none."""
+    image = settings.image if settings else None
+    return image.get(slide_id) if isinstance(image, dict) else image
+
+
+def refuse_unreadable(path: Path, directory: TiffDirectory) -> None:
+    """Raise a SlideError where a TIFF is no tiled one, or holds what is not shown as 8-bit RGB."""
+    if not directory.levels:
+        raise SlideError(f"{path.name} is a TIFF without storage tiles, so no slide; convert it to a tiled pyramid")
+    for level in directory.levels:
+        if not StorageTiles.can_read(level):
+            what = level.unreadable or "what nothing here reads"
+            raise SlideError(f"{path.name} holds {what}, where 8-bit RGB is needed; convert it")
+
+
+def _open_tiff(path: Path, assumed: float, image: Choice) -> Slide:
     if not is_tiff(path):
         raise SlideError(f"{path.name} is no TIFF file, so no slide; fetch it again")
-    directory = read_directory(path)
-    if not directory.levels:
-        raise SlideError(f"{path.name} is a TIFF without tiles, so no slide; convert it to a tiled pyramid")
+    directory = read_directory(path, image)
+    refuse_unreadable(path, directory)
     levels = [(level.width, level.height) for level in directory.levels]
     mpp = assumed if math.isnan(directory.mpp) else directory.mpp
-    if all(StorageTiles.can_read(level) for level in directory.levels):
-        descriptor = _opened(path)
-        storage = [StorageTiles(descriptor, level) for level in directory.levels]
-        return Slide(path, mpp, levels, directory.vendor, storage)
-    return Slide(path, mpp, levels, directory.vendor, reader=SlideioReader(path, "SVS"))
+    descriptor = _opened(path)
+    storage: list[StorageTiles] = []
+    for level in directory.levels:
+        storage.append(StorageTiles(descriptor, level, finer=storage[-1] if storage else None))
+    return Slide(path, mpp, levels, directory.vendor, storage)
 
 
 def _open_dicom(path: Path, assumed: float) -> Slide:
@@ -268,7 +278,7 @@ def _open_dicom(path: Path, assumed: float) -> Slide:
 
 
 def _open_general(reader: GeneralReader, path: Path, assumed: float) -> Slide:
-    mpp = assumed if math.isnan(reader.mpp) else reader.mpp
+    mpp = assumed if math.isnan(reader.resolution.mpp) else reader.resolution.mpp
     return Slide(path, mpp, reader.levels, reader.vendor, reader=reader)
 
 

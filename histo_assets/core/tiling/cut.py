@@ -105,7 +105,7 @@ def _opened(job: SlideJob) -> Iterator[Slide]:
         job.fetched.fetch_again()
     if not Path(job.path).exists():
         raise MissingSlideError(f"{Path(job.path).name} is missing; fetch it again, then {job.inspect_again}`")
-    if job.digest_kind == "directory" and slide_digest(job.path) != (job.digest, job.digest_kind):
+    if job.digest_kind == "directory" and slide_digest(job.path, job.image) != (job.digest, job.digest_kind):
         raise SlideError(f"{Path(job.path).name} has changed since it was inspected; {job.inspect_again}`")
     with open_slide(job.path, job.slide_settings, job.slide) as slide:
         yield slide

@@ -10,7 +10,9 @@ from typing import Any
 from histo_assets.core.files import settings_digest
 from histo_assets.core.slides.arrival import FETCHED
 from histo_assets.core.slides.budget import FetchedCopy
+from histo_assets.core.slides.images import Choice
 from histo_assets.core.slides.settings import SlideSettings
+from histo_assets.core.slides.slide import chosen_image
 from histo_assets.core.tiling.filters.registry import measures
 from histo_assets.core.tiling.settings import TilingSettings
 
@@ -75,6 +77,11 @@ class SlideJob:
         return max(1, round(self.tiling.tile_px * self.tiling.mpp / self.mpp))
 
     @property
+    def image(self) -> Choice:
+        """Which of several scans in its file is cut."""
+        return chosen_image(self.slides, self.slide)
+
+    @property
     def inspect_again(self) -> str:
         """The advice to inspect the slide again, up to where options may follow and a backtick must."""
         return f"run `histo-assets materialize --select raw_slides --partition {self.tissue}"
@@ -84,7 +91,9 @@ class SlideJob:
         """The local copy that was fetched for the study, or None where the file is the user's own."""
         if self.digest_kind != FETCHED:
             return None
-        return FetchedCopy(self.slide, Path(self.path), self.digest, self.slide_settings.source, self.inspect_again)
+        return FetchedCopy(
+            self.slide, Path(self.path), self.digest.split("-")[0], self.slide_settings.source, self.inspect_again
+        )
 
     @property
     def cells(self) -> int:
@@ -95,7 +104,8 @@ class SlideJob:
     def reading_key(self) -> str:
         """Digest of the slide and of all that decides which pixels are read in which order, and what is measured."""
         tiling = self.tiling.model_dump(mode="json", exclude={"tiles_per_slide", "tiles_per_tissue", "quality"})
-        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling, *measures())[:12]
+        chosen = [] if self.image is None else [f"image {self.image}"]
+        return settings_digest(REVISION, self.slide, self.digest, self.mpp, tiling, *measures(), *chosen)[:12]
 
     @property
     def key(self) -> str:
