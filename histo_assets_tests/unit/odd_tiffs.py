@@ -70,7 +70,7 @@ def cut(level: Pixels) -> Iterator[Pixels]:
             yield np.ascontiguousarray(padded[top : top + SIDE, left : left + SIDE])
 
 
-def entry_of(content: bytes, code: int, directory: int = 0) -> tuple[int, int]:
+def entry_of(content: bytes | bytearray, code: int, directory: int = 0) -> tuple[int, int]:
     """Return where the tag `code` of a directory of a little-endian TIFF stands, and where its next offset does."""
     place = struct.unpack_from("<L", content, 4)[0]
     for _ in range(directory):

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import simplejpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from histo_assets.core.slides.integrity import inspect_slide
 from histo_assets.core.slides.settings import SlideSettings
 from histo_assets.core.slides.slide import open_slide
 from histo_assets.core.tiling import cut as cut_module
@@ -40,7 +42,8 @@ from histo_assets.core.tiling.tile_set import (
 )
 from histo_assets.core.tiling.tiles import tile_tissue
 from histo_assets.demo.damage import empty_storage_tiles, overwrite_storage_tiles
-from histo_assets.demo.svs import Encoding, Scan, write_svs
+from histo_assets.demo.svs import Scan, write_svs
+from histo_assets_tests.unit.odd_tiffs import write_ome_tiff
 from histo_assets_tests.unit.tissue_slides import glass, slide_table, stroma, tissue_picture, write_slides
 
 TILING = TilingSettings(tile_px=64, mpp=0.5, tiles_per_slide=6, tiles_per_tissue=None, mask_mpp=4.0)
@@ -391,7 +394,9 @@ def test_another_scan_resolution_gives_tiles_of_the_same_field(tmp_path: Path) -
 
 
 def test_a_slide_read_by_slideio_alone_is_cut_in_a_process_of_its_own(tmp_path: Path) -> None:
-    table = write_slides(tmp_path / "slides", ["a"], encoding=Encoding(compression="lzw"), levels=())
+    path = write_ome_tiff(tmp_path / "a.ome.tif", tissue_picture())
+    row = {"slide": "a", "donor": "donor-a", "tissue": "uterus", "sample": "a"} | asdict(inspect_slide(path))
+    table = pd.DataFrame([row])
     assert table["integrity"].tolist() == ["unverified"]
     assert len(cut(table, tmp_path / "shards").index) == 6
 
