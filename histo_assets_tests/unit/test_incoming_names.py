@@ -73,7 +73,7 @@ def test_a_picture_beside_a_new_slide_is_no_slide(tmp_path: Path, svs: bytes) ->
 def test_a_key_that_two_files_share_names_both(tmp_path: Path, svs: bytes) -> None:
     put(tmp_path, svs, "twin.svs", "twin.tif")
     missing = inspect_incoming(str(tmp_path), "twin", SlideSettings()).record.missing
-    assert "it holds twin.svs and twin.tif" in missing
+    assert missing is not None and "it holds twin.svs and twin.tif" in missing
 
 
 def test_the_sensor_takes_every_slide_once_dicom_folders_too(tmp_path: Path, svs: bytes) -> None:

@@ -41,7 +41,7 @@ def inspected(folder: Path, *names: str, **settings: Any) -> list[dict[str, Any]
     """Return what is found of the slides of these names in `folder/slides`."""
     selected = manifest(folder, *names).assign(sample="s")
     found = inspect_slides(selected, str(folder / "slides"), SlideSettings(**settings))
-    return found.to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
 def put(folder: Path, content: bytes, *names: str) -> None:

@@ -75,7 +75,7 @@ AGREE = ("RGB, silent", "RGB by Adobe", "YCbCr, JFIF", "YCbCr, silent", "YCbCr b
 def written(path: Path, kind: str, **options: Any) -> Path:
     tag, encode = STREAMS[kind]
     write_encoded(path, [PICTURE, PICTURE[::2, ::2]], encode, JPEG, **options)
-    with tifffile.TiffFile(path, mode="r+b") as tiff:
+    with tifffile.TiffFile(path, mode="r+") as tiff:
         for page in tiff.pages:
             page.tags["PhotometricInterpretation"].overwrite(tag)  # type: ignore[union-attr]
     return path
@@ -106,7 +106,7 @@ def test_a_slide_that_was_read_in_other_colours_has_another_digest(tmp_path: Pat
 
 def test_an_empty_or_broken_storage_tile_decides_nothing_about_colours(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tif", "RGB, though JFIF")
-    with tifffile.TiffFile(path, mode="r+b") as tiff:
+    with tifffile.TiffFile(path, mode="r+") as tiff:
         page = tiff.pages[0]
         counts, offsets = page.tags["TileByteCounts"], page.tags["TileOffsets"].value  # type: ignore[union-attr]
         counts.overwrite([0, *counts.value[1:]])

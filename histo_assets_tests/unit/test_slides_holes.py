@@ -21,13 +21,13 @@ ABOUT = "Aperio Image Library v11\n1024x1024 (128x128) JPEG/RGB Q=90|AppMag = 20
 
 def pyramid(path: Path, compression: str, factors: tuple[int, ...] = (1, 2, 4)) -> Path:
     levels = [PICTURE.reshape(1024 // f, f, 1024 // f, f, 3).mean(axis=(1, 3)).astype(np.uint8) for f in factors]
-    options = {"compressionargs": {"outcolorspace": "rgb"}} if compression == "jpeg" else {}
+    options: dict[str, Any] = {"compressionargs": {"outcolorspace": "rgb"}} if compression == "jpeg" else {}
     return write_tiff(path, levels, description=ABOUT, compression=compression, **options)
 
 
 def emptied(path: Path, level: int, share: int, by_offset: bool = False) -> Path:
     """Leave every storage tile of a level empty whose number is no multiple of `share`, all of them for 0."""
-    with tifffile.TiffFile(path, mode="r+b") as tiff:
+    with tifffile.TiffFile(path, mode="r+") as tiff:
         tag = tiff.pages[level].tags["TileOffsets" if by_offset else "TileByteCounts"]  # type: ignore[union-attr]
         tag.overwrite([number if share and i % share == 0 else 0 for i, number in enumerate(tag.value)])
     return path

@@ -131,6 +131,6 @@ def test_a_mask_beside_the_scan_is_no_scan_and_a_flag_alone_makes_no_overview(tm
         options: dict[str, Any] = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
         tiff.write(SCAN, tile=(128, 128), photometric="rgb", subfiletype=1, **options)
         tiff.write(SCAN[..., 0], tile=(128, 128), photometric="minisblack", subfiletype=1, **options)
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as written:
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as written:
         written.pages[1].tags["NewSubfileType"].overwrite(4)  # type: ignore[union-attr]
     assert np.array_equal(pixels_of(tmp_path / "a.tif"), SCAN)

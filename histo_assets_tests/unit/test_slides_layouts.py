@@ -38,7 +38,11 @@ def shown(path: Path) -> Pixels:
 def test_every_lossless_compression_gives_the_picture(
     tmp_path: Path, compression: str | None, predictor: bool, bigtiff: bool
 ) -> None:
-    options = {"compression": compression, "predictor": predictor and compression is not None, "bigtiff": bigtiff}
+    options: dict[str, Any] = {
+        "compression": compression,
+        "predictor": predictor and compression is not None,
+        "bigtiff": bigtiff,
+    }
     assert np.array_equal(shown(write_tiff(tmp_path / "a.tif", levels_of(PICTURE), **options)), PICTURE)
 
 

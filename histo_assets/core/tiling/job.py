@@ -79,7 +79,7 @@ class SlideJob:
     @property
     def image(self) -> Choice:
         """Which of several scans in its file is cut."""
-        return chosen_image(self.slides, self.slide)
+        return chosen_image(self.slide_settings, self.slide)
 
     @property
     def inspect_again(self) -> str:

@@ -57,4 +57,6 @@ def _with_safe_ids(table: pd.DataFrame, key: str, path: str) -> pd.DataFrame:
     safe = safe_ids(list(originals))
     if safe == list(originals):
         return table
-    return table.assign(**{key: safe, f"original_{key}": originals})
+    marked = table.copy()
+    marked[key], marked[f"original_{key}"] = safe, originals
+    return marked
