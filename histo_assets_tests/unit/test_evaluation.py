@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import gmean
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from histo_assets.core.evaluation.baselines import colour_histogram_baseline, colour_histograms, majority_baseline
 from histo_assets.core.evaluation.classification import (
@@ -71,6 +74,25 @@ def test_a_slide_is_the_mean_of_its_tiles_log_probabilities() -> None:
     assert np.allclose(slide[[f"p_{tissue}" for tissue in TISSUES]].iloc[0].astype(float), expected)
 
 
+def test_slides_stand_in_order_with_their_donors_tissues_and_counts_of_tiles() -> None:
+    tiles = predictions(["skin", "liver", "liver"], ["skin", "liver", "skin"], ["d2", "d1", "d1"])
+    slides = slide_predictions(tiles.assign(slide=["s2", "s1", "s1"], tile=["a", "b", "c"]))
+    assert list(slides.columns[:5]) == ["slide", "donor", "tissue", "side", "tiles"]
+    assert slides.iloc[:, :5].to_numpy().tolist() == [["s1", "d1", "liver", "test", 2], ["s2", "d2", "skin", "test", 1]]
+    mixed = np.array([0.1, gmean([0.8, 0.1]), gmean([0.1, 0.8])])
+    probabilities = np.exp(slides[[f"p_{tissue}" for tissue in TISSUES]].to_numpy(float))
+    assert np.allclose(probabilities, [mixed / mixed.sum(), [0.1, 0.1, 0.8]])
+
+
+def test_tiles_that_are_sure_of_different_tissues_leave_their_slide_undecided() -> None:
+    """The means of the logarithms lie far below that of the smallest number there is."""
+    tiles = predictions(["skin"] * 3, ["skin", "liver", "colon"], ["d"] * 3)
+    tiles = tiles.assign(slide=["s1", "s1", "s2"], p_colon=[-4e3, -4e3, 0.0], p_liver=[-4e3, 0.0, -4e3])
+    slides = slide_predictions(tiles.assign(p_skin=[0.0, -4e3, -4e3]))
+    scores = slides[[f"p_{tissue}" for tissue in TISSUES]].to_numpy(float)
+    assert np.allclose(scores, [[-2e3 - np.log(2), -np.log(2), -np.log(2)], [0, -4e3, -4e3]], atol=1e-9)
+
+
 def test_a_slide_with_tiles_on_two_sides_has_a_row_for_each() -> None:
     tiles = predictions(["skin"] * 2, ["skin"] * 2, ["d"] * 2).assign(
         slide="s", tile=["a", "b"], side=["test", "train"]
@@ -95,13 +117,65 @@ def test_figures_of_a_known_table() -> None:
     assert accuracy["low"] < accuracy["value"] < accuracy["high"] and accuracy["n"] == 6
 
 
+def figures_by_sklearn(rows: pd.DataFrame) -> dict[str, float]:
+    """Return accuracy, macro F1, calibration error and the recall of every tissue that is there, by scikit-learn."""
+    truth, said, sure = rows["tissue"], rows["predicted"], rows["confidence"]
+    here = sorted(set(truth))
+    hit, claimed = calibration_curve(truth == said, sure, n_bins=15)
+    counts = np.histogram(sure, 15, (0, 1))[0]
+    return {
+        "accuracy": accuracy_score(truth, said),
+        "macro_f1": f1_score(truth, said, labels=here, average="macro", zero_division=0),
+        "ece": np.abs(hit - claimed) @ counts[counts > 0] / len(rows),
+        **dict(zip(here, recall_score(truth, said, labels=here, average=None), strict=True)),
+    }
+
+
+def test_figures_and_intervals_are_those_of_scikit_learn_side_by_side() -> None:
+    """Two donors drawn anew are the first twice, both, or the second twice; b alone has skin, and on one tile."""
+    rng = np.random.default_rng(7)
+    parts = []
+    for side in ("train", "test", "validation"):
+        said = [*rng.choice(TISSUES, 29), "skin"]
+        part = predictions(["liver"] * 29 + ["skin"], said, ["a"] * 15 + ["b"] * 15, side=side)
+        parts.append(part.assign(confidence=rng.random(30), tile=[f"t{number}" for number in range(30)]))
+    figures = classification_figures(pd.concat(parts, ignore_index=True), 200)
+    assert list(figures.columns) == ["level", "side", "metric", "tissue", "value", "low", "high", "n"]
+    assert set(figures["level"]) == {"tile"}
+    assert list(figures["side"].unique()) == ["test", "train", "validation"]
+    for part in parts:
+        of_side = figures[figures["side"] == part["side"].iloc[0]]
+        assert of_side["metric"].to_list() == ["accuracy", "macro_f1", "ece", "recall", "recall", "recall"]
+        assert of_side["tissue"].to_list() == ["", "", "", *TISSUES]
+        assert of_side["n"].to_list() == [30, 30, 30, 0, 29, 1]
+        a, b = part[:15], part[15:]
+        drawn = [figures_by_sklearn(pd.concat(donors)) for donors in ((a, a), (a, b), (b, b))]
+        for row in of_side.itertuples():
+            values = [draw[name] for draw in drawn if (name := row.tissue or row.metric) in draw] or [np.nan]
+            value = drawn[1].get(row.tissue or row.metric, np.nan)
+            assert [row.value, row.low, row.high] == pytest.approx([value, min(values), max(values)], nan_ok=True)
+
+
+def test_each_of_fifteen_bins_of_confidence_counts_alone() -> None:
+    """By hand: 0.98 + 0.1 + 0.1 + 1, each in a bin of its own, and the two of the tenth bin together 0.26."""
+    said = ["skin", "liver", "skin", "liver", "skin", "liver"]
+    table = predictions(["skin"] * 6, said, list("abcdef")).assign(confidence=[0.02, 0.1, 0.9, 1.0, 0.61, 0.65])
+    assert figure(classification_figures(table, 10), "ece")["value"] == pytest.approx(2.44 / 6)
+
+
 def test_intervals_come_from_donors_not_from_slides() -> None:
     truth, said = ["skin"] * 40, ["skin"] * 20 + ["liver"] * 20
     two_donors = classification_figures(predictions(truth, said, ["a"] * 20 + ["b"] * 20), 500)
     many = classification_figures(predictions(truth, said, [f"d{i % 20}" for i in range(40)]), 500)
     assert figure(two_donors, "accuracy")[["low", "high"]].to_list() == [0.0, 1.0]
     assert figure(many, "accuracy")["low"] == figure(many, "accuracy")["high"] == 0.5
-    assert classification_figures(predictions(truth, said, ["a"] * 20 + ["b"] * 20), 500).equals(two_donors)
+
+
+def test_the_same_seed_draws_the_same_donors_and_another_one_others() -> None:
+    table = predictions(["skin"] * 30, ["skin"] * 20 + ["liver"] * 10, [f"d{number}" for number in range(30)])
+    first = classification_figures(table, 50, seed=1)
+    assert classification_figures(table, 50, seed=1).equals(first)
+    assert not classification_figures(table, 50, seed=2).equals(first)
 
 
 @settings(max_examples=30, deadline=None)
@@ -126,8 +200,8 @@ def test_the_confusion_matrix_has_the_truth_in_rows() -> None:
 
 
 def test_a_tissue_without_a_score_is_refused_by_name() -> None:
-    with pytest.raises(LearningError, match="tissue 'lung'"):
-        classification_figures(predictions(["lung"], ["skin"], ["a"]))
+    with pytest.raises(LearningError, match=r"^tissue 'lung' has rows but no column p_lung in the table"):
+        classification_figures(predictions(["colon", "lung"], ["colon", "skin"], ["a", "b"]))
 
 
 def test_colour_histograms_hold_every_pixel() -> None:
