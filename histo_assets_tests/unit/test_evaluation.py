@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from histo_assets.core.evaluation.baselines import colour_histogram_baseline, colour_histograms, majority_baseline
 from histo_assets.core.evaluation.classification import (
+    _interval,
     classification_figures,
     confusion,
     slide_predictions,
@@ -169,6 +170,11 @@ def test_intervals_come_from_donors_not_from_slides() -> None:
     many = classification_figures(predictions(truth, said, [f"d{i % 20}" for i in range(40)]), 500)
     assert figure(two_donors, "accuracy")[["low", "high"]].to_list() == [0.0, 1.0]
     assert figure(many, "accuracy")["low"] == figure(many, "accuracy")["high"] == 0.5
+
+
+def test_an_interval_holds_the_middle_95_per_cent_of_what_is_known() -> None:
+    assert _interval(np.array([*range(1001), np.nan])) == (25, 975)
+    assert np.isnan(_interval(np.array([np.nan]))).all()
 
 
 def test_the_same_seed_draws_the_same_donors_and_another_one_others() -> None:
