@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from histo_assets.core.figures.slides import jpeg_size_figure
+from histo_assets.core.figures.style import png
 from histo_assets.studies.study import load_study
 from histo_assets_tests.conftest import FinishedStudy
 
@@ -73,9 +77,11 @@ def test_thresholds_are_proposed_from_what_was_looked_at_and_written_as_a_study(
     assert ran.returncode == 0, ran.stderr
     proposed = {row["tissue"]: row for row in json.loads(ran.stdout)}
     assert sorted(proposed) == sorted(tiny.study.selection.tissues)
-    tiles = tiny.load("tiles", "liver")
-    assert proposed["liver"]["tiles"] == len(tiles.decisions) >= len(tiles.index)
-    assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
+    decisions = tiny.load("tiles", "liver").decisions
+    assert proposed["liver"]["tiles"] == len(decisions) >= len(tiny.load("tiles", "liver").index)
+    sizes = [tiny.load("tiles", tissue).decisions.to_pandas().assign(tissue=tissue) for tissue in proposed]
+    thresholds = {tissue: row["threshold"] for tissue, row in proposed.items() if row["threshold"] is not None}
+    assert (tmp_path / "sizes.png").read_bytes() == png(jpeg_size_figure(pd.concat(sizes), thresholds))
     written = tmp_path / "calibrated.yaml"
     ran = histo_assets(tiny, "calibrate", "--write", str(written))
     assert ran.returncode == 0, ran.stderr
@@ -107,13 +113,19 @@ def test_a_truncated_slide_is_refused_in_one_sentence(tiny: FinishedStudy, tmp_p
     whole = (tiny.slides / tiny.load("raw_slides", "liver")["path"].iloc[0]).read_bytes()
     cut = tmp_path / "cut.svs"
     cut.write_bytes(whole[: int(len(whole) * 0.6)])
-    one_sentence(histo_assets(tiny, "predict", str(cut)))
+    assert "truncated" in one_sentence(histo_assets(tiny, "predict", str(cut)))
 
 
 def test_prune_lists_before_it_removes(tiny: FinishedStudy) -> None:
+    unnamed = tiny.folder / "data" / "tiny" / "shards" / "tiles" / "liver" / "unnamed-1.tar"
+    unnamed.write_bytes(b"of a run that was killed")
     ran = histo_assets(tiny, "prune", "--days", "0")
     assert ran.returncode == 0, ran.stderr
-    assert "would remove" in ran.stdout or "0 to remove" in ran.stdout
+    listed = [line for line in ran.stdout.splitlines() if line.startswith("would remove ")]
+    assert any(f"{unnamed}: " in line for line in listed)
+    assert re.findall(r"^(\d+) to remove; add --yes$", ran.stdout, re.MULTILINE) == [str(len(listed))]
+    assert unnamed.exists()
+    unnamed.unlink()
     assert histo_assets(tiny, "plan", "--json").returncode == 0
 
 

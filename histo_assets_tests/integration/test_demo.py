@@ -48,6 +48,7 @@ def test_every_page_is_found_below_the_storage(demo: FinishedStudy) -> None:
 
 def test_damaged_slides_are_quarantined_and_no_good_one_is(truth: Path, raw_slides: pd.DataFrame) -> None:
     score = score_quarantine(truth, raw_slides)
+    assert {"blank", "truncated", "html"} <= set(score["damage"][score["right"].notna()])
     assert score["right"].dropna().all(), score.to_string()
 
 
@@ -121,9 +122,8 @@ def test_genes_that_nothing_visible_drives_are_not_called_recoverable(demo: Fini
 def test_tissue_markers_have_a_high_r2_and_none_within_the_tissue(demo: FinishedStudy, truth: Path) -> None:
     figures = demo.load("gene_regressors", "ridge").figures
     score = score_genes(truth, figures.assign(recoverable=False)).set_index("block")
-    marker = score.loc[[block for block in score.index if "tiss" in block or "marker" in block]]
-    assert (marker["r2"] > 0.2).all(), score.to_string()
-    assert (marker["r2_within"] < 0.1).all(), score.to_string()
+    assert score["r2"]["tissue_marker"] > 0.2, score.to_string()
+    assert score["r2_within"]["tissue_marker"] < 0.1, score.to_string()
 
 
 def test_every_way_to_predict_is_compared_with_the_tissue_mean(demo: FinishedStudy) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anndata
 import dagster as dg
+import numpy as np
 import pytest
 
 from histo_assets.definitions import build_definitions
@@ -72,18 +74,28 @@ def test_nothing_is_made_again(driver: StudyDriver, tmp_path: Path) -> None:
     assert all(status.pointer and status.pointer.settings is not None for status in driver.staleness.statuses())
 
 
-def test_dagster_is_told_of_all_of_it(driver: StudyDriver) -> None:
+def test_dagster_is_told_of_all_of_it(driver: StudyDriver, tmp_path: Path) -> None:
     driver.bring_up_to_date(lambda line: None)
     known = driver.instance.get_materialized_partitions(dg.AssetKey(["stored", "tiles"]))
     assert known == {"brain_cortex", "liver"}
-    assert driver.instance.get_latest_materialization_event(dg.AssetKey(["stored", "study_report"])) is not None
+    event = driver.instance.get_latest_materialization_event(dg.AssetKey(["stored", "study_report"]))
+    report = json.loads((tmp_path / "results" / "stored" / "study_report" / "all" / "current.json").read_text())
+    assert event is not None and event.asset_materialization is not None
+    assert (event.asset_materialization.tags or {})["dagster/data_version"] == report["data_version"]
 
 
 def test_its_tables_tiles_and_matrices_are_read(driver: StudyDriver, tmp_path: Path) -> None:
-    resource = StorageResource(root=str(tmp_path / "results" / "stored"))
+    stored = tmp_path / "results" / "stored"
+    resource = StorageResource(root=str(stored))
     tiles: Any = resource.load("tiles", "liver")
-    assert len(tiles.jpeg_bytes(tiles.index)) == len(tiles.index) > 0
-    assert resource.load("expression_matrix").n_obs > 0
+    packed = {}
+    for shard in (stored / "shards" / "tiles" / "liver").glob("*.tar"):
+        with tarfile.open(shard) as tar:
+            packed |= {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    jpegs = dict(zip(tiles.index["tile"], tiles.jpeg_bytes(tiles.index), strict=True))
+    assert jpegs == {name: packed[f"{name}.jpg"] for name in jpegs} and set(tiles.index["slide"]) == set(tiles.previews)
+    [matrix] = stored.glob("expression_matrix/all/*/matrix.h5ad")
+    assert np.array_equal(resource.load("expression_matrix").X, anndata.read_h5ad(matrix).X)
     assert set(resource.load("raw_slides", "liver")["tissue"]) == {"liver"}
     assert resource.load("gene_regressors", "ridge").figures["gene"].is_unique
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,17 @@ def test_an_edited_study_is_stale_in_words_and_exits_with_1(copy: Copy, tmp_path
     }
 
 
-@pytest.mark.parametrize("lost", ["pointer", "version", "shard", "sidecar", "file"])
-def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost: str) -> None:
+@pytest.mark.parametrize(
+    ("lost", "sentence"),
+    [
+        ("pointer", "missing"),
+        ("version", r"\S+ is missing"),
+        ("shard", r"shards/tiles/liver/\S+\.tar is missing"),
+        ("sidecar", r"shards/tiles/liver/\S+\.json is missing"),
+        ("file", r"files/index\.parquet has 100 bytes instead of \d+"),
+    ],
+)
+def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost: str, sentence: str) -> None:
     before = copy.version("tiles/liver")
     folder = copy.data / "tiny" / "tiles" / "liver"
     version = json.loads((folder / "current.json").read_text())["version"]
@@ -90,7 +100,7 @@ def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost:
         os.truncate(folder / version / "files" / "index.parquet", 100)
     [state, *reasons] = copy.states(code=1)["tiles/liver"]
     assert state == ("missing" if lost == "pointer" else "stale")
-    assert reasons
+    assert re.fullmatch(sentence, reasons[0])
     assert "up to date" not in copy.run("materialize", "--dry-run")
     copy.run("materialize", "--select", "tiles")
     assert copy.states(code=0) == {}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from histo_assets.demo.svs import Scan, write_svs
 from histo_assets_tests.unit.tissue_slides import glass, tissue_picture
@@ -39,13 +40,18 @@ def test_a_slide_becomes_a_shard_an_index_and_pictures(tmp_path: Path, slide: Pa
     assert answer["quarantined"] is None
     assert answer["lost_storage_tiles"] == 0
     assert answer["candidates"] == 64
-    assert answer["rejected"]["no_tissue"] > 0
+    assert answer["rejected"]["no_tissue"] == 28, "the margin of glass is one tile wide"
     assert answer["cpu_seconds"] > 0
     shard = next((tmp_path / "out" / "shards" / "slide").glob("*.tar"))
     with tarfile.open(shard) as tar:
         assert len(tar.getnames()) == 6
-    drawn = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
-    assert {"tiles.jpg", "chosen.png", "rejections.png", "jpeg_size.png"} <= drawn
+    drawn = {}
+    for path in (tmp_path / "out" / "pictures").iterdir():
+        with Image.open(path) as picture:
+            drawn[path.name] = np.asarray(picture.convert("RGB"))
+    assert set(drawn) >= {"tiles.jpg", "chosen.png", "rejections.png", "jpeg_size.png"}
+    assert drawn["tiles.jpg"].shape == (100, 6 * 100, 3), "six tiles of 96 px in a row"
+    assert min(picture.std() for picture in drawn.values()) > 10
 
 
 def test_a_second_run_decodes_nothing(tmp_path: Path, slide: Path) -> None:

@@ -1,8 +1,12 @@
-"""Every figure, of one, four and forty tissues and of nothing at all, is a small picture."""
+"""Every figure, of one, four and forty tissues, is drawn; of nothing at all it says so.
+
+What a figure draws of its tables is seen to in test_figures_drawn.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
@@ -12,10 +16,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from histo_assets.core.figures import cohort, expression, learning, prediction, projection, slides
-from histo_assets.core.figures.palette import GTEX
+from histo_assets.core.figures.palette import GTEX, short_name
 from histo_assets.core.figures.style import png
 from histo_assets_tests.unit.figure_tables import DEMO, Tables, figures_of, made_images, made_tables
 
@@ -28,10 +33,11 @@ def drawn_from(case: str) -> dict[str, Callable[[], Any]]:
     return figures_of(made_tables(FIXTURES[case]))
 
 
-def size_of(picture: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(picture)) as image:
-        assert image.format == "PNG"
-        return image.size
+def words(figure: Any) -> str:
+    """Return all that is written in a figure once it is drawn, with single spaces."""
+    png(figure)
+    texts = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+    return " ".join(" ".join(texts).split())
 
 
 # These do not depend on the tissues: one drawing of each is enough.
@@ -43,10 +49,13 @@ CASES = [(case, name) for case in FIXTURES for name in NAMES if case == "forty t
 
 @pytest.mark.parametrize(("case", "name"), CASES)
 @pytest.mark.filterwarnings("error")
-def test_every_figure_is_a_small_png_without_a_warning(case: str, name: str) -> None:
-    picture = png(drawn_from(case)[name]())
-    assert len(picture) <= 190_000
-    assert min(size_of(picture)) > 150
+def test_every_figure_is_drawn_on_every_panel_and_large_enough_to_read(case: str, name: str) -> None:
+    figure = drawn_from(case)[name]()
+    with Image.open(io.BytesIO(png(figure))) as picture:
+        assert picture.width >= 0.4 * figure.bbox.width, "so much smaller than drawn that it could not be read"
+    assert all(panel.has_data() or panel.texts for panel in figure.axes if panel.axison)
+    nothing = re.search(r"nothing to draw|\bnan\b", words(figure), re.IGNORECASE) is not None
+    assert nothing == ((case, name) == ("one tissue", "cluster_expression_figure")), "one cluster differs from none"
 
 
 @pytest.mark.filterwarnings("error")
@@ -55,44 +64,46 @@ def test_every_figure_of_an_empty_table_says_so_instead_of_failing() -> None:
     empty = {field.name: emptied(getattr(t, field.name)) for field in fields(t) if field.name != "tissues"}
     e = Tables(tissues=t.tissues, **empty)
     nothing = np.empty((0, 2))
-    figures = [
-        cohort.cohort_overview(e.manifest, e.pairs),
-        cohort.cohort_overview(t.manifest, e.pairs),
-        cohort.pairing_figure(t.manifest, e.pairs),
-        cohort.pairing_figure(e.manifest, e.pairs),
-        cohort.selection_figure(e.pairs),
-        cohort.split_figure(e.split, e.pairs),
-        slides.slide_sizes(e.raw_slides),
-        slides.funnel_figure(e.funnel),
-        slides.jpeg_size_figure(e.index, 10.0),
-        slides.image_grid([]),
-        expression.gene_filter_figure(e.genes),
-        expression.filter_funnel(e.gene_funnel),
-        expression.explained_variance([]),
-        learning.standard_batch([], []),
-        learning.sides_figure(e.training_set),
-        learning.training_history(e.history),
-        learning.experiment_times(e.experiments),
-        learning.experiment_curves(e.experiments),
-        learning.experiment_curves(t.experiments, ["no such experiment"]),
-        learning.epoch_table_figure(e.history),
-        learning.epoch_table_figure(t.history, [99]),
-        learning.confusion_figure(e.confusion),
-        learning.classification_figure(e.classification),
-        learning.tissue_mix_figure(pd.Series(dtype=float)),
-        projection.scatter(nothing, [], "Slides"),
-        projection.two_scatters(nothing, nothing, [], "Slides"),
-        projection.epochs_figure({}, [], "Slides"),
-        prediction.r2_figure(e.gene_figures),
-        prediction.recoverable_figure(e.recoverable),
-        prediction.cluster_figure(e.clusters),
-        prediction.cluster_expression_figure(e.cluster_expression),
-        prediction.comparison_figure(e.comparison),
-        prediction.tile_heatmap(prediction.TilePlaces([], [], []), []),
-        prediction.tissue_probabilities([], []),
-        prediction.top_genes_figure([], []),
+    nobody = "There is nothing to draw: the table is empty."
+    said = [
+        (cohort.cohort_overview(e.manifest, e.pairs), nobody),
+        (cohort.cohort_overview(t.manifest, e.pairs), ", 0 slides with RNA"),
+        (cohort.pairing_figure(t.manifest, e.pairs), "No slide has an RNA sample."),
+        (cohort.pairing_figure(e.manifest, e.pairs), nobody),
+        (cohort.selection_figure(e.pairs), nobody),
+        (cohort.split_figure(e.split, e.pairs), nobody),
+        (cohort.split_figure(t.split, t.pairs.assign(donor="another")), "no selected donor is in the split"),
+        (slides.slide_sizes(e.raw_slides), nobody),
+        (slides.funnel_figure(e.funnel), nobody),
+        (slides.jpeg_size_figure(e.index, 10.0), nobody),
+        (slides.image_grid([]), "no images"),
+        (expression.gene_filter_figure(e.genes), nobody),
+        (expression.filter_funnel(e.gene_funnel), nobody),
+        (expression.explained_variance([]), "no components"),
+        (learning.standard_batch([], []), "no images"),
+        (learning.sides_figure(e.training_set), nobody),
+        (learning.training_history(e.history), nobody),
+        (learning.experiment_times(e.experiments), nobody),
+        (learning.experiment_curves(e.experiments), nobody),
+        (learning.experiment_curves(t.experiments, ["no such experiment"]), "none of the named experiments"),
+        (learning.epoch_table_figure(e.history), nobody),
+        (learning.epoch_table_figure(t.history, [99]), "none of the named epochs was trained"),
+        (learning.confusion_figure(e.confusion), nobody),
+        (learning.classification_figure(e.classification), nobody),
+        (learning.tissue_mix_figure(pd.Series(dtype=float)), "no tiles"),
+        (projection.scatter(nothing, [], "Slides"), "no points"),
+        (projection.two_scatters(nothing, nothing, [], "Slides"), "no points"),
+        (projection.epochs_figure({}, [], "Slides"), "no points"),
+        (prediction.r2_figure(e.gene_figures), nobody),
+        (prediction.recoverable_figure(e.recoverable), nobody),
+        (prediction.cluster_figure(e.clusters), nobody),
+        (prediction.cluster_expression_figure(e.cluster_expression), "fewer than two clusters have values"),
+        (prediction.comparison_figure(e.comparison), nobody),
+        (prediction.tile_heatmap(prediction.TilePlaces([], [], []), []), "the slide has no tiles"),
+        (prediction.tissue_probabilities([], []), "no probabilities"),
+        (prediction.top_genes_figure([], []), "no predicted genes"),
     ]
-    assert all(size_of(png(figure)) for figure in figures)
+    assert [sentence for figure, sentence in said if sentence not in words(figure)] == []
 
 
 def emptied(value: Any) -> Any:
@@ -106,28 +117,32 @@ def test_missing_numbers_are_left_out_instead_of_failing() -> None:
     def without_numbers(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{c: np.nan for c in table.columns if pd.api.types.is_float_dtype(table[c])})
 
-    figures = [
-        slides.slide_sizes(t.raw_slides.assign(mpp=np.nan, bytes=np.nan)),
-        slides.slide_sizes(t.raw_slides.assign(mpp=np.nan, width=0, height=0)),
-        expression.gene_filter_figure(without_numbers(t.genes)),
-        expression.explained_variance([np.nan, np.nan]),
-        learning.training_history(without_numbers(t.history)),
-        learning.experiment_times(without_numbers(t.experiments)),
-        learning.experiment_curves(without_numbers(t.experiments)),
-        learning.epoch_table_figure(without_numbers(t.history)),
-        learning.classification_figure(without_numbers(t.classification)),
-        projection.scatter(np.full((6, 2), np.nan), t.point_tissues, "Slides"),
-        projection.two_scatters(t.umap, np.full_like(t.tsne, np.nan), t.point_tissues, "Slides"),
-        projection.scatter(np.zeros((6, 2)), t.point_tissues, "All in one place"),
-        prediction.r2_figure(without_numbers(t.gene_figures)),
-        prediction.recoverable_figure(without_numbers(t.recoverable)),
-        prediction.recoverable_figure(t.recoverable.assign(recoverable=False, low=np.nan)),
-        prediction.cluster_expression_figure(without_numbers(t.cluster_expression)),
-        prediction.comparison_figure(without_numbers(t.comparison)),
-        prediction.tile_heatmap(prediction.TilePlaces([0, 448], [0, 0], 448), [np.nan, np.nan], title="KRT5"),
-        prediction.tissue_probabilities(DEMO[:2], [np.nan, 0.4]),
+    places = prediction.TilePlaces([0, 448], [0, 0], 448)
+    said = [
+        (slides.slide_sizes(t.raw_slides.assign(mpp=np.nan, bytes=np.nan)), "width, 1,000 px"),
+        (slides.slide_sizes(t.raw_slides.assign(mpp=np.nan, width=0, height=0)), "No slide's size is known."),
+        (slides.jpeg_size_figure(t.index.with_columns(jpeg_bytes=np.nan), 0.1), "120 tiles of 2 tissues"),
+        (expression.gene_filter_figure(without_numbers(t.genes)), "> 5: 0%"),
+        (expression.explained_variance([np.nan, np.nan]), "no components"),
+        (learning.training_history(without_numbers(t.history)), "Training: 30 epochs"),
+        (learning.experiment_times(without_numbers(t.experiments)), "densenet121"),
+        (learning.experiment_curves(without_numbers(t.experiments)), "densenet121"),
+        (learning.epoch_table_figure(without_numbers(t.history), [5]), "Accuracy, train (%) - "),
+        (learning.classification_figure(without_numbers(t.classification)), "Classification: slides of test donors"),
+        (projection.scatter(np.full((6, 2), np.nan), t.point_tissues, "Slides"), "no points"),
+        (projection.two_scatters(t.umap, np.full_like(t.tsne, np.nan), t.point_tissues, "Slides"), "no points"),
+        (projection.scatter(np.zeros((6, 2)), t.point_tissues, "All in one place"), "(6 points, 2 tissues)"),
+        (prediction.r2_figure(without_numbers(t.gene_figures)), "No gene has a r2_within."),
+        (prediction.recoverable_figure(without_numbers(t.recoverable)), "no gene has a value"),
+        (prediction.recoverable_figure(t.recoverable.assign(recoverable=False, low=np.nan)), "none passes"),
+        (prediction.cluster_expression_figure(without_numbers(t.cluster_expression)), "fewer than two clusters"),
+        (prediction.comparison_figure(without_numbers(t.comparison)), "Ways of predicting genes"),
+        (prediction.tile_heatmap(places, [np.nan, np.nan], title="KRT5"), "KRT5"),
+        (prediction.tissue_probabilities(DEMO[:2], [np.nan, 0.4]), f"{short_name(DEMO[1])}, 40%"),
     ]
-    assert all(size_of(png(figure)) for figure in figures)
+    written = [(words(figure), sentence) for figure, sentence in said]
+    assert [sentence for text, sentence in written if sentence not in text] == []
+    assert [text for text, _ in written if re.search(r"\bnan\b", text)] == []
 
 
 def test_a_table_without_a_needed_column_is_answered_with_its_name() -> None:

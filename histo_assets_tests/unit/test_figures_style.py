@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from histo_assets.core.figures import cohort, slides
 from histo_assets.core.figures.labels import apart
@@ -21,7 +24,13 @@ def test_a_tissue_keeps_its_colour_and_marker_in_whatever_company() -> None:
     for tissue in GTEX:
         assert tissue_colours([tissue])[tissue] == tissue_colours(GTEX)[tissue] == GTEX[tissue][1]
     assert tissue_colours(reversed(["grade_1", "grade_2", "liver"])) == tissue_colours(["grade_1", "grade_2", "liver"])
-    assert tissue_marker("liver") == tissue_marker("liver")
+    named = "tissue_marker('grade_2'), tissue_colours(['grade_2'])"
+    code = f"from histo_assets.core.figures.palette import tissue_colours, tissue_marker; print({named})"
+    for seed in ("1", "2"):  # Python hashes strings anew in every process
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True
+        )
+        assert ran.stdout.strip() == f"{tissue_marker('grade_2')} {tissue_colours(['grade_2'])}", ran.stderr
 
 
 def test_the_forty_tissues_have_forty_colours_and_names() -> None:
@@ -61,8 +70,11 @@ def test_a_figure_that_fits_in_no_way_is_refused() -> None:
 def test_a_picture_of_noise_is_made_smaller_until_it_fits() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
     figure = slides.image_grid([noise], columns=1)
-    assert len(png(figure, 40_000)) <= 40_000
+    picture = png(figure, 40_000)
+    assert len(picture) <= 40_000 < len(png(figure, 190_000))
     assert figure.dpi == 110
+    with Image.open(io.BytesIO(picture)) as image:
+        assert np.asarray(image.convert("L")).std() > 20, "noise is drawn, not an even grey"
 
 
 def test_equal_tables_give_equal_bytes() -> None:

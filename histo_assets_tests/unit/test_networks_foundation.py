@@ -105,7 +105,6 @@ def test_tiles_are_embedded_by_a_frozen_model_scaled_as_it_wants_them(row: Backb
     exact = Inference(224, batch_size=4, precision="float32")
     vectors, scores = embed_tiles(model.network(), index[:6], reader, exact, row.name)
     assert vectors.shape == (6, row.dim) and scores.shape == (6, 0)
-    assert np.isfinite(vectors).all() and vectors.std(0).max() > 0
     from histo_assets.core.networks.pixels import TilePixels
 
     pixels = TilePixels(index[:6], reader, 224).read(np.arange(6))

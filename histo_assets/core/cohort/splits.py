@@ -145,7 +145,7 @@ def _bounds(total: Counts, share: float, spare: int) -> tuple[Counts, Counts]:
     fewer than `spare` stay outside, where it has that many to give.
     """
     most = total - np.minimum(spare, np.maximum(total - 1, 1))
-    low = np.clip(np.floor(0.5 * share * total), np.minimum(total >= 2, 1), None).astype(np.int64)
+    low = np.maximum(np.floor(0.5 * share * total), total >= 2).astype(np.int64)
     high = np.clip(np.ceil(1.5 * share * total), low, most).astype(np.int64)
     return np.minimum(low, high), high
 

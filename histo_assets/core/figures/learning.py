@@ -120,7 +120,10 @@ def experiment_times(experiments: pd.DataFrame, title: str = "Training time per 
     total = grouped["seconds"].sum()
     figure, axes = new_axes(8, 1.5 + 0.36 * len(means))
     names = [_label(name) for name in means.index]
-    marks = [f"{means['seconds'][name]:,.1f} s  (in all {total[name]:,.0f} s)" for name in means.index]
+    marks = [
+        f"{mean:,.1f} s  (in all {total[name]:,.0f} s)" if np.isfinite(mean) else "-"
+        for name, mean in means["seconds"].items()
+    ]
     bars(
         axes, names, means["seconds"].to_numpy(dtype=float), [_series(list(total.index), n) for n in means.index], marks
     )

@@ -163,9 +163,9 @@ def jpeg_size_figure(
     limits = {row: limit for row, key in enumerate(keys) if (limit := thresholds[key]) is not None}
     several = len(keys) > 1
     figure, axes = new_axes(8.5, height_for(len(keys))) if several else new_axes(8, 3.6)
-    median = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else np.nan
+    known = size[np.isfinite(size)]
     whole = f"{thousands(len(size))} tiles" + (f" of {len(keys)} tissues" if several else "")
-    headline(figure, f"{title}: {whole}, median {median:.2g} bytes per pixel")
+    headline(figure, f"{title}: {whole}" + (f", median {np.median(known):.2g} bytes per pixel" if len(known) else ""))
     if not several:
         passed = np.array([not name for name in texts(tiles["reason"])]) if "reason" in tiles.columns else size >= 0
         parts = {"passed": size[passed & np.isfinite(size)], "rejected": size[~passed & np.isfinite(size)]}
