@@ -88,7 +88,7 @@ def test_its_tables_tiles_and_matrices_are_read(driver: StudyDriver, tmp_path: P
     stored = tmp_path / "results" / "stored"
     resource = StorageResource(root=str(stored))
     tiles: Any = resource.load("tiles", "liver")
-    packed = {}
+    packed: dict[str, bytes] = {}
     for shard in (stored / "shards" / "tiles" / "liver").glob("*.tar"):
         with tarfile.open(shard) as tar:
             packed |= {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]

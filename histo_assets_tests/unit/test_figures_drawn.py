@@ -53,7 +53,7 @@ def parts(axes: Axes, beside: Axes | None = None) -> dict[tuple[str, str], float
 def named(counts: pd.Series) -> dict[Any, float]:
     """Return a count per tissue, or per tissue and something else, by the tissue's short name."""
     return {
-        short_name(key) if isinstance(key, str) else (short_name(key[0]), *key[1:]): count
+        short_name(key) if isinstance(key, str) else (short_name(key[0]), *key[1:]): count  # type: ignore[index]
         for key, count in counts.items()
     }
 
@@ -147,7 +147,7 @@ def test_genes_left_after_each_filter_have_their_share_of_the_first() -> None:
 def test_components_and_their_sum_are_in_per_cent() -> None:
     axes = expression.explained_variance([0.5, 0.25, 0.125]).axes[0]
     assert [bar.get_height() for bar in axes.patches] == [50, 25, 12.5]  # type: ignore[attr-defined]
-    assert list(axes.lines[0].get_ydata()) == [50, 75, 87.5]
+    assert np.asarray(axes.lines[0].get_ydata()).tolist() == [50, 75, 87.5]
 
 
 def test_tiles_are_counted_by_tissue_and_side() -> None:
@@ -169,7 +169,7 @@ def test_the_fastest_experiment_stands_on_top() -> None:
     means = T.experiments.groupby("experiment")[["seconds", "cpu_seconds"]].mean().sort_values("seconds")
     assert rows(axes) == [str(name).replace("_", " ") for name in means.index]
     assert lengths(axes.containers[0]) == pytest.approx(means["seconds"].to_list())
-    assert list(axes.lines[0].get_xdata()) == pytest.approx(means["cpu_seconds"].to_list())
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == pytest.approx(means["cpu_seconds"].to_list())
 
 
 def test_curves_are_those_of_the_named_experiments() -> None:
@@ -233,7 +233,7 @@ def test_every_gene_is_in_the_histogram_of_its_regressor() -> None:
         medians = T.gene_figures.groupby("regressor", sort=False)[column].median()
         handles, labels = axes.get_legend_handles_labels()
         assert labels == [f"{kind}: median {median:.2f}" for kind, median in medians.items()]
-        assert [handle.get_data().values.sum() for handle in handles] == [400, 400]
+        assert [handle.get_data().values.sum() for handle in handles] == [400, 400]  # type: ignore[attr-defined]
 
 
 def test_the_best_genes_stand_in_order_with_their_regressor() -> None:
@@ -273,7 +273,7 @@ def test_ways_to_predict_stand_beside_one_another_with_the_best_in_green() -> No
         of_metric = T.comparison[T.comparison["metric"] == metric]
         folds, locked = (of_metric[of_metric["side"] == side]["value"].to_list() for side in ("folds", "locked"))
         assert lengths(axes.containers[0]) == pytest.approx(folds)
-        assert list(axes.lines[0].get_xdata()) == pytest.approx(locked)
+        assert np.asarray(axes.lines[0].get_xdata()).tolist() == pytest.approx(locked)
         green = [row for row, bar in enumerate(axes.patches) if to_hex(bar.get_facecolor()) == GOOD]
         assert green == ([] if metric == "from_tissue_mean" else [6])
 
@@ -304,7 +304,7 @@ def test_genes_furthest_from_the_tissue_mean_stand_from_above_to_below_it() -> N
     genes, predicted = ["A", "B", "C", "D"], [5.0, 1.0, 3.0, 4.0]
     axes = prediction.top_genes_figure(genes, predicted, [1.0, 4.0, 3.0, 3.0], top=3).axes[0]
     assert rows(axes) == ["A", "D", "B"]
-    drawn = {to_hex(line.get_color()): list(line.get_xdata()) for line in axes.lines}
+    drawn = {to_hex(line.get_color()): np.asarray(line.get_xdata()).tolist() for line in axes.lines}
     assert drawn[ALARM] == [5.0, 4.0] and drawn[ACCENT] == [1.0]
     assert bars(prediction.top_genes_figure(genes, predicted, top=2).axes[0]) == {"A": 5.0, "D": 4.0}
 
@@ -337,6 +337,6 @@ def test_first_epochs_stand_beside_the_range_of_the_post() -> None:
         {"experiment": ["a", "a", "b_2"], "epoch": [1, 2, 1], "validation_accuracy": [0.125, 0.9, 0.5]}
     )
     axes = learning.first_epochs_figure(table, ["b_2", "a", "never ran"]).axes[0]
-    assert rows(axes) == ["b 2", "a"] and list(axes.lines[0].get_xdata()) == [50, 12.5]
+    assert rows(axes) == ["b 2", "a"] and np.asarray(axes.lines[0].get_xdata()).tolist() == [50, 12.5]
     assert axes.get_title(loc="left").endswith(": 12 to 50 %")
     assert (axes.patches[0].get_x(), axes.patches[0].get_width()) == (3, 67)  # type: ignore[attr-defined]

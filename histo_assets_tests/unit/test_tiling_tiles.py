@@ -30,7 +30,8 @@ from histo_assets.core.tiling import cut as cut_module
 from histo_assets.core.tiling import tiles as tiles_module
 from histo_assets.core.tiling.cut import cut_slide
 from histo_assets.core.tiling.job import TissueJob
-from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet, decoded, overlay
+from histo_assets.core.tiling.pictures import MAX_BYTES, contact_sheet, overlay
+from histo_assets.core.tiling.pictures import decoded as pixels_of
 from histo_assets.core.tiling.settings import QualitySettings, TilingSettings
 from histo_assets.core.tiling.store import ShardStore
 from histo_assets.core.tiling.tile_set import (
@@ -413,7 +414,7 @@ def test_a_tile_set_survives_being_written_and_read(slides: pd.DataFrame, tmp_pa
         assert read.rejected_examples() == tile_set.rejected_examples()
         assert (read.previews, read.quarantined) == (tile_set.previews, tile_set.quarantined)
     assert set(tile_set.rejected) >= {f"blur_{slide}_{number}" for slide in SLIDES for number in (1, 2)}
-    assert all(decoded(jpeg).std() > 5 for jpeg in tile_set.rejected.values())
+    assert all(pixels_of(jpeg).std() > 5 for jpeg in tile_set.rejected.values())
     assert set(tile_set.quarantined) == set(SLIDES)
     assert all("blank: all" in reason for reason in tile_set.quarantined.values())
 
@@ -513,13 +514,13 @@ def test_tissues_cut_under_different_settings_are_told_apart(slides: pd.DataFram
 def test_a_contact_sheet_shows_every_tile_in_its_place_and_stays_small(slides: pd.DataFrame, tmp_path: Path) -> None:
     tile_set = cut(slides, tmp_path, TILING.model_copy(update={"tiles_per_slide": 60}))
     reader = TileReader([tile_set])
-    sheet = decoded(contact_sheet(reader, tile_set.index.head(6), columns=4, px=64))
+    sheet = pixels_of(contact_sheet(reader, tile_set.index.head(6), columns=4, px=64))
     assert sheet.shape == (2 * 68, 4 * 68, 3)
     for place, jpeg in enumerate(reader.read(tile_set.index.head(6))):
         top, left = place // 4 * 68 + 2, place % 4 * 68 + 2
-        assert np.abs(sheet[top : top + 64, left : left + 64].astype(int) - decoded(jpeg)).mean() < 6
+        assert np.abs(sheet[top : top + 64, left : left + 64].astype(int) - pixels_of(jpeg)).mean() < 6
     assert len(contact_sheet(reader, tile_set.index, columns=12, px=96)) <= MAX_BYTES
-    assert (decoded(contact_sheet(reader, tile_set.index.head(0))) > 250).all()
+    assert (pixels_of(contact_sheet(reader, tile_set.index.head(0))) > 250).all()
     assert {len(jpeg) <= MAX_BYTES for jpeg in tile_set.previews.values()} == {True}
 
 
@@ -528,7 +529,7 @@ def test_a_preview_outlines_its_tiles_in_blue_and_the_tissue_in_green() -> None:
     mask = np.zeros((10, 10), dtype=bool)
     mask[:, :5] = True
     glass_ = np.full((100, 100, 3), 255, dtype=np.uint8)
-    shown = decoded(overlay(glass_, mask, pl.DataFrame({"x": [600], "y": [200], "size": [200]}), 0.1)).astype(int)
+    shown = pixels_of(overlay(glass_, mask, pl.DataFrame({"x": [600], "y": [200], "size": [200]}), 0.1)).astype(int)
     blue, green = shown[..., 2] - shown[..., 1] > 50, shown[..., 1] - shown[..., 2] > 25
     rows, columns = np.nonzero(blue)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 39, 60, 79), abs=1)

@@ -121,7 +121,7 @@ def experiment_times(experiments: pd.DataFrame, title: str = "Training time per 
     figure, axes = new_axes(8, 1.5 + 0.36 * len(means))
     names = [_label(name) for name in means.index]
     marks = [
-        f"{mean:,.1f} s  (in all {total[name]:,.0f} s)" if np.isfinite(mean) else "-"
+        f"{mean:,.1f} s  (in all {total[str(name)]:,.0f} s)" if np.isfinite(mean) else "-"
         for name, mean in means["seconds"].items()
     ]
     bars(
