@@ -601,7 +601,7 @@ def test_counts_with_commas_between_thousands_are_read(tmp_path):
         (b"\x89HDF\r\n\x1a\n" + bytes(20), r"is an HDF5 file; if it is h5ad, say so"),
         (b"PAR1" + bytes(20), r"is a parquet file; say so as"),
         (b"<!DOCTYPE html><html></html>", r"is a web page"),
-        (gzip.compress(gzip.compress(b"gene,s1\n"), mtime=0), r"is packed by gzip twice"),
+        (gzip.compress(gzip.compress(b"gene,s1\n", mtime=0), mtime=0), r"is packed by gzip twice"),
         (b"gene,s1\nA,1_000\nB,2\n", r"'1_000' is no number"),
         ("gene,s1\nA,1\n".encode("utf-16") + b"x", r"begins as UTF-16 and does not go on so"),
         (b"\n\n\n", r"is empty"),
