@@ -102,7 +102,7 @@ def test_the_verdicts_of_checks_are_told_too(copied: FinishedStudy) -> None:
     records = copied.instance.fetch_materializations(driver.assets.key("tiles"), limit=10).records
     assert {record.partition_key for record in records} == set(copied.study.selection.tissues)
     pointer = driver.staleness.storage.require(Artefact("tiles", "liver"))
-    assert set(pointer.checks) == {"tissue_has_tiles", "tiles_are_balanced"}
+    assert set(pointer.checks) == {"tissue_has_tiles", "tiles_are_balanced", "no_image_under_two_donors"}
     assert pointer.checks["tissue_has_tiles"].blocking
     latest = copied.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(driver.assets.key("tiles"), "tissue_has_tiles")]
@@ -180,7 +180,7 @@ def test_a_warning_stands_when_its_partition_is_re_used(copied: FinishedStudy) -
     ran, version = run_partition(copied, {})
     assert version == pointer.version
     passed = {evaluation.check_name: evaluation.passed for evaluation in ran.get_asset_check_evaluations()}
-    assert passed == {"tissue_has_tiles": True, "tiles_are_balanced": False}
+    assert passed == {"tissue_has_tiles": True, "tiles_are_balanced": False, "no_image_under_two_donors": True}
 
 
 def test_a_run_that_is_forced_makes_it_again(copied: FinishedStudy) -> None:
