@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -114,25 +113,12 @@ def test_the_schedule_asks_for_every_tissue_once_a_night(definitions: dg.Definit
     assert len({r.run_key for r in requests or []}) == len(requests or [])
 
 
-def test_definitions_load_in_two_seconds_without_heavy_libraries(tmp_path: Path) -> None:
-    code = (
-        "import json, resource, sys\n"
-        "import histo_assets.definitions\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "heavy = [m for m in ('torch', 'umap', 'lightgbm', 'sklearn', 'slideio', 'matplotlib') if m in sys.modules]\n"
-        "print(json.dumps([used.ru_utime + used.ru_stime, heavy]))\n"
-    )
+def test_definitions_load_without_heavy_libraries() -> None:
+    heavy = ("torch", "umap", "lightgbm", "sklearn", "slideio", "matplotlib", "pandas", "polars", "pandera", "anndata")
+    code = f"import sys, histo_assets.definitions; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "HISTO_STUDY": "demo"}
-    tries = [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-            ).stdout
-        )
-        for _ in range(3)
-    ]
-    assert tries[0][1] == []
-    assert min(seconds for seconds, _ in tries) < 2.0
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_a_new_slide_is_taken_when_it_stood_still_and_only_once(tmp_path: Path) -> None:

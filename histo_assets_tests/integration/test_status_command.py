@@ -58,7 +58,7 @@ def copy(tiny: FinishedStudy, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_a_finished_study_is_fresh_and_exits_with_0(copy: Copy) -> None:
     printed = copy.run("status")
-    assert "38 fresh" in printed
+    assert "39 fresh" in printed
     assert "The cohort's files were looked at" in printed
 
 
@@ -109,8 +109,8 @@ def test_what_is_lost_is_noticed_and_the_advised_command_heals(copy: Copy, lost:
 
 def test_reconcile_tells_a_new_instance_and_says_what_it_told(copy: Copy, tmp_path: Path) -> None:
     copy.environment["DAGSTER_HOME"] = str(tmp_path / "another")
-    assert "38 artefacts that Dagster did not know, 0 that the storage lacks" in copy.run("reconcile", "--dry-run")
-    assert "38 artefacts that Dagster did not know" in copy.run("reconcile")
+    assert "39 artefacts that Dagster did not know, 0 that the storage lacks" in copy.run("reconcile", "--dry-run")
+    assert "39 artefacts that Dagster did not know" in copy.run("reconcile")
     assert "0 artefacts that Dagster did not know" in copy.run("reconcile")
 
 
@@ -118,6 +118,6 @@ def test_a_storage_that_is_gone_is_not_up_to_date(copy: Copy) -> None:
     """Last in this module: it removes the copy."""
     shutil.rmtree(copy.data)
     states = copy.states(code=1)
-    assert len(states) == 38
+    assert len(states) == 39
     assert {state for state, *_ in states.values()} == {"missing"}
     assert "up to date" not in copy.run("materialize", "--dry-run")

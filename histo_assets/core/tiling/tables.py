@@ -70,7 +70,7 @@ class Candidates(Table):
     """Every tile that was judged, kept or not."""
 
     slide: Text = column("Slide.")
-    reason: Text = column("What rejected it; empty for a good one.", isin=["", *REASONS])
+    reason: Text = column("What rejected it; empty for a good one.")
     jpeg_bytes: Number = column("Size of its JPEG.", "bytes per px", gt=0)
 
 
