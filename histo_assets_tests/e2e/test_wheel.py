@@ -29,4 +29,4 @@ def test_the_wheel_loads_its_definitions_in_an_empty_folder(tmp_path: Path) -> N
     )
     where, count = ran.stdout.split()
     assert where.startswith(str(tmp_path / "site"))
-    assert int(count) == 29
+    assert int(count) == 30

@@ -110,7 +110,7 @@ def test_counts_become_tpm_with_lengths(tmp_path: Path) -> None:
         (["{gct}", "x.csv"], "x.csv should end in .h5ad"),
         (["{gct}", "x.h5ad", "--units", "rpkm"], "--units rpkm is not known; allowed are tpm, fpkm"),
         (["{gct}", "x.h5ad", "--names", "first"], "--names first is not known; allowed are drop_dotted_and_repeated"),
-        (["{gct}", "x.h5ad", "--units", "counts"], "which is no whole number, so these are no counts"),
+        (["{gct}", "x.h5ad", "--units", "counts"], "every sample sums to 1,000,000, so these are no counts"),
         (["{gct}", "x.h5ad", "--samples", "me"], "holds none of the 1 samples asked for (such as me)"),
         (["{gct}", "x.h5ad", "--samples", "names.txt"], "names.txt does not exist; --samples takes a file"),
         (["{gct}", "x.h5ad", "--samples", ","], "--samples , names no sample"),

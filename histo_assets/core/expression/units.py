@@ -169,7 +169,7 @@ class UnitCheck:
                 f"{said} no value is above {HIGHEST_LOG2:g}, so these are no counts (`expression.units: {self.units}`) "
                 f"but logarithms, TPM or FPKM; say which"
             )
-        if self.genes >= WHOLE_TRANSCRIPTOME and (np.abs(self.sums / MILLION - 1) < 0.001).all():
+        if (np.abs(self.sums / MILLION - 1) < 0.001).all():
             raise ExpressionError(
                 f"{said} every sample sums to 1,000,000, so these are no counts (`expression.units: {self.units}`) but "
                 f"TPM or counts per million; say tpm"
