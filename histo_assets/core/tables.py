@@ -37,11 +37,16 @@ class _Kind(polars_engine.DataType):
 
     def check(self, pandera_dtype: Any, data_container: Any = None) -> bool:
         """Return whether a column of the polars type `pandera_dtype` holds values of this kind."""
-        return pandera_dtype == pl.Null or self.holds(pandera_dtype, data_container)
+        return pandera_dtype == pl.Null or self.holds(pandera_dtype, data_container) or _has_no_value(data_container)
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` fits; `data` gives the column where the type alone does not tell."""
         raise NotImplementedError
+
+
+def _has_no_value(data: Any) -> bool:
+    """Return whether a column is empty, or all of it missing: pandas makes floats of those."""
+    return data is not None and data.lazyframe.select(pl.col(data.key).count()).collect().item() == 0
 
 
 @polars_engine.Engine.register_dtype

@@ -100,6 +100,7 @@ def test_several_faults_are_one_sentence() -> None:
         sections().assign(pieces=[1.0, 2.0, 3.0], thickness=[1, 2, 3]),  # as pandas holds them, and whole measurements
         sections().assign(stain=pd.Categorical(["HE", "PAS", "HE"]), thickness=None),
         sections().head(0).astype({"frozen": bool}),
+        pd.DataFrame({name: [] for name in sections()}),  # which pandas takes for floats
     ],
 )
 def test_what_is_as_declared_is_left_as_it_is(fine: pd.DataFrame) -> None:
