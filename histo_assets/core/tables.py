@@ -37,16 +37,11 @@ class _Kind(polars_engine.DataType):
 
     def check(self, pandera_dtype: Any, data_container: Any = None) -> bool:
         """Return whether a column of the polars type `pandera_dtype` holds values of this kind."""
-        return pandera_dtype == pl.Null or self.holds(pandera_dtype, data_container) or _has_no_value(data_container)
+        return pandera_dtype == pl.Null or self.holds(pandera_dtype, data_container)
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` fits; `data` gives the column where the type alone does not tell."""
         raise NotImplementedError
-
-
-def _has_no_value(data: Any) -> bool:
-    """Return whether a column is empty, or all of it missing: pandas makes floats of those."""
-    return data is not None and data.lazyframe.select(pl.col(data.key).count()).collect().item() == 0
 
 
 @polars_engine.Engine.register_dtype
@@ -283,13 +278,18 @@ def _column(name: str, each: Any) -> Column:
 
 
 def _view(frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
-    """Return the frame as it is stored, without the index of a pandas frame; NaN is a missing value."""
+    """Return the frame as it is stored, without the index of a pandas frame; NaN is a missing value.
+
+    A column without any value has no type.
+    """
     if not isinstance(frame, pl.DataFrame):
         import pyarrow
 
         arrow = pyarrow.Table.from_pandas(frame, preserve_index=False)
         frame = pl.DataFrame(pl.from_arrow(arrow))
-    return frame.with_columns(pl.selectors.float().fill_nan(None))
+    view = frame.with_columns(pl.selectors.float().fill_nan(None))
+    # pandas makes floats of a column without any value.
+    return view.with_columns(pl.lit(None).alias(each.name) for each in view if each.count() == 0)
 
 
 _RULES: dict[str, Callable[[Any], str]] = {
