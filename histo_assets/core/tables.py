@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
@@ -35,6 +35,8 @@ class TableError(HistoError):
 class _Kind(polars_engine.DataType):
     """A kind of value, whatever type holds it; a column without any value is of every kind."""
 
+    words: ClassVar[str]
+
     def check(self, pandera_dtype: Any, data_container: Any = None) -> bool:
         """Return whether a column of the polars type `pandera_dtype` holds values of this kind."""
         return pandera_dtype == pl.Null or self.holds(pandera_dtype, data_container)
@@ -43,28 +45,31 @@ class _Kind(polars_engine.DataType):
         """Return whether `dtype` fits; `data` gives the column where the type alone does not tell."""
         raise NotImplementedError
 
+    def __str__(self) -> str:
+        return self.words
 
-@polars_engine.Engine.register_dtype
-@dtypes.immutable
+
+def _registered(kind: Any) -> Any:
+    """Return a kind of values that pandera knows from now on."""
+    return polars_engine.Engine.register_dtype(dtypes.immutable(kind))
+
+
+@_registered
 class Text(_Kind):
     """Words: ids, labels, reasons."""
 
-    type = pl.String
+    type, words = pl.String, "text"
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` is of strings or categories."""
         return dtype in (pl.String, pl.Categorical, pl.Enum)
 
-    def __str__(self) -> str:
-        return "text"
 
-
-@polars_engine.Engine.register_dtype
-@dtypes.immutable
+@_registered
 class Whole(_Kind):
     """Counts and places; as pandas holds them, floats where some are missing."""
 
-    type = pl.Int64
+    type, words = pl.Int64, "whole number"
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` is of integers, or of floats none of which has a fraction."""
@@ -75,53 +80,38 @@ class Whole(_Kind):
         column = pl.col(data.key)
         return bool(data.lazyframe.select((column.is_null() | (column == column.round())).all()).collect().item())
 
-    def __str__(self) -> str:
-        return "whole number"
 
-
-@polars_engine.Engine.register_dtype
-@dtypes.immutable
+@_registered
 class Number(_Kind):
     """Measurements and figures."""
 
-    type = pl.Float64
+    type, words = pl.Float64, "number"
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` is of numbers."""
         return bool(dtype.is_numeric())
 
-    def __str__(self) -> str:
-        return "number"
 
-
-@polars_engine.Engine.register_dtype
-@dtypes.immutable
+@_registered
 class Flag(_Kind):
     """Yes or no."""
 
-    type = pl.Boolean
+    type, words = pl.Boolean, "yes or no"
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return whether `dtype` is of truth values."""
         return bool(dtype == pl.Boolean)
 
-    def __str__(self) -> str:
-        return "yes or no"
 
-
-@polars_engine.Engine.register_dtype
-@dtypes.immutable
+@_registered
 class Value(_Kind):
     """Whatever a cohort's own column holds: words in one cohort, numbers in another."""
 
-    type = pl.String
+    type, words = pl.String, "text or number"
 
     def holds(self, dtype: Any, data: Any) -> bool:
         """Return True."""
         return True
-
-    def __str__(self) -> str:
-        return "text or number"
 
 
 class Table(pa.DataFrameModel):
@@ -130,7 +120,7 @@ class Table(pa.DataFrameModel):
     @classmethod
     def columns(cls) -> list[Column]:
         """Return the columns as they are declared, in their order."""
-        return [_column(str(name), each) for name, each in cls.to_schema().columns.items()]
+        return [_column(each) for each in cls.to_schema().columns.values()]
 
 
 def column(description: str, unit: str = "", *, missing: bool = False, like: str = "", **allowed: Any) -> Any:
@@ -145,7 +135,7 @@ def column(description: str, unit: str = "", *, missing: bool = False, like: str
     allowed
         What pandera's `Field` knows: `ge`, `le`, `gt`, `lt`, `isin`, `unique`.
     """
-    named: dict[str, Any] = {"alias": like, "regex": True} if like else {}
+    named: dict[str, Any] = {"alias": f"^({like})$", "regex": True} if like else {}
     return pa.Field(description=description, metadata={"unit": unit}, nullable=missing, **named, **allowed)
 
 
@@ -187,9 +177,17 @@ def declared_table(name: str) -> type[Table]:
     """Return the table `<room>.<Class>` of `core/<room>/tables.py`.
 
     Pointers name tables so: one that is renamed keeps its old name there.
+
+    Raises
+    ------
+    TableError
+        This version knows no such table.
     """
     room, _, named = name.partition(".")
-    table: type[Table] = getattr(importlib.import_module(f"histo_assets.core.{room}.tables"), named)
+    try:
+        table: type[Table] = getattr(importlib.import_module(f"histo_assets.core.{room}.tables"), named)
+    except (ModuleNotFoundError, AttributeError):
+        raise TableError("this version of histo_assets does not know that table; a later one made it") from None
     return table
 
 
@@ -263,9 +261,10 @@ def read_polars(path: Path, table: type[Table]) -> pl.DataFrame:
     return frame
 
 
-def _column(name: str, each: Any) -> Column:
+def _column(each: Any) -> Column:
+    name = str(each.name)
     return Column(
-        name=name,
+        name=name.removeprefix("^(").removesuffix(")$") if each.regex else name,
         kind=str(each.dtype),
         description=each.description or "",
         unit=(each.metadata or {}).get("unit", ""),
@@ -310,16 +309,15 @@ def _sentence(fault: dict[str, Any], view: pl.DataFrame, table: type[Table]) -> 
     check, name, value = str(fault["check"]), fault["column"], fault["failure_case"]
     if check == "column_in_dataframe":
         return f"there is no column `{value}`"
-    declared = next(each for each in table.columns() if each.matches(name))
+    each = next(each for each in table.to_schema().columns.values() if _column(each).matches(name))
     if check.startswith("dtype("):
-        return f"column `{name}` is {view.schema[name]}, not {declared.kind}"
+        return f"column `{name}` is {view.schema[name]}, not {each.dtype}"
     where = "" if fault["index"] is None else f" in row {fault['index'] + 1}{_first_cell(view, fault['index'], name)}"
     if check == "not_nullable":
         return f"column `{name}` has no value{where}"
     if check == "field_uniqueness":
         return f"column `{name}` holds {value} more than once, first{where}"
-    rules = {each.error: each for each in table.to_schema().columns[declared.name].checks}
-    rule = _rule(rules[check]) if check in rules else check
+    rule = next(_rule(rule) for rule in each.checks if rule.error == check)
     return f"column `{name}` is {value}{where}, and must be {rule}"
 
 

@@ -98,8 +98,8 @@ def refuse_undeclared(value: Any, name: str) -> None:
     """
     from histo_assets.core.tables import TableError, as_table, declared_table, validate
 
-    table = declared_table(name)
     try:
+        table = declared_table(name)
         validate(as_table(value, table), table)
     except TableError as error:
         raise StorageError(f"it is no table `{name}`: {error}; materialise it again") from error

@@ -327,6 +327,15 @@ def test_a_table_that_was_stored_without_a_declaration_is_loaded_as_it_is(run: R
 
 
 @LOCAL
+def test_a_table_of_a_later_version_is_one_sentence(run: Run, root: str) -> None:
+    run(declared(split(), ""))
+    storage, artefact = StudyStorage(root), Artefact("donor_split")
+    storage.rewrite(artefact, storage.require(artefact).model_copy(update={"table": "cohort.DonorFolds"}))
+    with pytest.raises(StorageError, match=r"donor_split: .*`cohort.DonorFolds`: this version .* does not know"):
+        stored(root, "donor_split")
+
+
+@LOCAL
 def test_the_rows_of_a_matrix_are_judged(run: Run, root: str) -> None:
     clusters = pd.DataFrame({"name": ["0: liver"], "slides": [2], "samples": [0]}, index=["0"])
     run(declared(AnnData(np.ones((1, 2), np.float32), obs=clusters), "prediction.ClusterMeans"))

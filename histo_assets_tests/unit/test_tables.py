@@ -40,7 +40,7 @@ class Sections(Table):
     thickness: Number = column("Thickness.", "um", missing=True, gt=0, lt=20)
     frozen: Flag = column("Whether it was frozen.")
     age: Value | None = column("Age of the donor.", missing=True)
-    score: Number | None = column("A reader's score.", like=r"reader_\d", le=3)
+    score: Number | None = column("A reader's score.", like=r"reader_\d|score", le=3)
 
 
 def sections() -> pd.DataFrame:
@@ -99,6 +99,7 @@ def test_several_faults_are_one_sentence() -> None:
         sections().assign(age=pd.Series(["40-49", None, ""]), own_column=[b"x", b"y", b"z"]),
         sections().assign(pieces=[1.0, 2.0, 3.0], thickness=[1, 2, 3]),  # as pandas holds them, and whole measurements
         sections().assign(stain=pd.Categorical(["HE", "PAS", "HE"]), thickness=None),
+        sections().assign(reader_12="not a reader's", my_reader_1="nor this"),
         sections().head(0).astype({"frozen": bool}),
         pd.DataFrame({name: [] for name in sections()}),  # which pandas takes for floats
     ],
