@@ -256,6 +256,20 @@ def test_what_was_made_of_a_parent_that_another_has_replaced_follows_the_former_
     assert sentences(staleness(*now), MODEL) == ["paired_samples changed"]
 
 
+def test_a_parent_that_came_beside_the_former_one_counts_once_it_was_read(
+    storage: StudyStorage, staleness: Callable[..., Staleness]
+) -> None:
+    frozen = Artefact("training_set")
+    parents = [*needs(["heart"])[:2], Need(frozen, 1, {}, (tiles("heart"),))]
+    before = Need(MODEL, 1, {}, (frozen,))
+    now = Need(MODEL, 1, {}, (frozen, tiles("heart")), formerly={"tiles": frozen.name})
+    finish(storage, [*parents, before])
+    assert states(staleness(*parents, now))["trained_model"] == "fresh"
+    made(storage, now)
+    made(storage, parents[1], content="two")
+    assert sentences(staleness(*parents, now), MODEL)[0] == "tiles [heart] changed"
+
+
 def test_changed_code_makes_stale(storage: StudyStorage, staleness: Callable[..., Staleness]) -> None:
     wanted = needs(["heart"])
     finish(storage, wanted)
