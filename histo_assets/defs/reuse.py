@@ -8,7 +8,7 @@ import dagster as dg
 
 from histo_assets.defs.metadata import from_stored, within_budget
 from histo_assets.storage.io_managers import VERSION, StoredOutput
-from histo_assets.storage.layout import Artefact, Pointer, StudyStorage
+from histo_assets.storage.layout import Artefact, Pointer, StudyStorage, Verdict
 
 FORCE = "histo_assets/force"
 """Tag of a run that makes again what is fresh: `histo_assets/force: true`."""
@@ -36,16 +36,25 @@ def reused(context: dg.AssetExecutionContext, storage: StudyStorage, artefact: A
 
 
 def verdicts(asset: dg.AssetsDefinition, pointer: Pointer) -> list[dg.AssetCheckResult]:
-    """Return a result for every check of the asset, as its pointer recorded them."""
+    """Return a result for every check of the asset, as its pointer recorded them.
+
+    A check that has come since was not judged, which is a warning. Version 0.1.0 recorded no verdicts, and what failed
+    a blocking check stopped there.
+    """
+    unrecorded = (
+        Verdict(passed=False, warning=True, evidence="not judged when this was made; --force makes it again")
+        if pointer.checks
+        else Verdict(passed=True, evidence="passed when it was made by version 0.1.0")
+    )
     results = []
     for spec in asset.check_specs:
-        stored = pointer.checks.get(spec.name)
+        stored = pointer.checks.get(spec.name, unrecorded)
         results.append(
             dg.AssetCheckResult(
                 check_name=spec.name,
-                passed=stored is None or stored.passed,
-                severity=dg.AssetCheckSeverity.WARN if stored and stored.warning else dg.AssetCheckSeverity.ERROR,
-                metadata={"found": stored.evidence if stored else "passed when it was made by version 0.1.0"},
+                passed=stored.passed,
+                severity=dg.AssetCheckSeverity.WARN if stored.warning else dg.AssetCheckSeverity.ERROR,
+                metadata={"found": stored.evidence},
             )
         )
     return results

@@ -263,9 +263,10 @@ def _changed_settings(need: Need, pointer: Pointer) -> Iterator[Reason]:
 
 def _changed_parents(need: Need, pointer: Pointer, pointers: _Pointers) -> Iterator[Reason]:
     wanted = {parent.name: parent for parent in need.parents}
+    read = {Artefact.named(name).asset for name in pointer.made_from}
     for parent in need.parents:
         before = need.formerly.get(parent.asset)
-        if before in pointer.made_from and parent.name not in pointer.made_from:
+        if before in pointer.made_from and parent.asset not in read:
             wanted[before] = Artefact.named(before)
             del wanted[parent.name]
     for name in sorted({*wanted, *pointer.made_from}):

@@ -172,6 +172,17 @@ def test_a_run_of_a_fresh_partition_uses_what_is_there_and_says_so(copied: Finis
     assert {evaluation.check_name for evaluation in ran.get_asset_check_evaluations()} == set(before.checks)
 
 
+def test_a_check_that_has_come_since_was_not_judged(copied: FinishedStudy) -> None:
+    storage, liver = copied.driver().staleness.storage, Artefact("tiles", "liver")
+    pointer = storage.require(liver)
+    known = {name: verdict for name, verdict in pointer.checks.items() if name != "tiles_are_balanced"}
+    storage.rewrite(liver, pointer.model_copy(update={"checks": known}))
+    ran, _ = run_partition(copied, {})
+    new = next(e for e in ran.get_asset_check_evaluations() if e.check_name == "tiles_are_balanced")
+    assert not new.passed and new.severity == dg.AssetCheckSeverity.WARN
+    assert "not judged when this was made" in str(new.metadata["found"].value)
+
+
 def test_a_warning_stands_when_its_partition_is_re_used(copied: FinishedStudy) -> None:
     storage, liver = copied.driver().staleness.storage, Artefact("tiles", "liver")
     pointer = storage.require(liver)

@@ -266,6 +266,9 @@ def test_a_parent_that_came_beside_the_former_one_counts_once_it_was_read(
     finish(storage, [*parents, before])
     assert states(staleness(*parents, now))["trained_model"] == "fresh"
     made(storage, now)
+    later = Need(MODEL, 1, {}, (frozen, tiles("heart"), tiles("liver")), formerly=now.formerly)
+    made(storage, needs(["liver"])[1])
+    assert sentences(staleness(*parents, needs(["liver"])[1], later), MODEL) == ["tiles [liver] is not part of it yet"]
     made(storage, parents[1], content="two")
     assert sentences(staleness(*parents, now), MODEL)[0] == "tiles [heart] changed"
 
